@@ -1,0 +1,64 @@
+# make demo [IMAGE=photo.jpg]   one photograph becomes one video, on this machine
+# make up                       everything on this machine, until Ctrl-C
+# make test | check | bench | fmt | clean
+
+SHELL := /bin/bash
+PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
+	$(name) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+# An active environment, a user site or a demand for hashes must not reach into the one built here;
+# where packages come from stays the caller's decision (PIP_INDEX_URL, pip.conf and so on).
+PIP := env -u PYTHONHOME -u PYTHONPATH -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \
+	$(BIN)/python -m pip --disable-pip-version-check
+# The caller's store, vendor, settings, proxies and .netrc are none of the demo's or the tests' business.
+CLEAN := $(BIN)/python -m service.environment
+
+.PHONY: demo up test check bench fmt clean lock
+
+demo: $(VENV)/ready
+	@$(CLEAN) $(BIN)/hookreel demo $(if $(IMAGE),"$(IMAGE)")
+
+up: $(VENV)/ready
+	@exec $(BIN)/hookreel up
+
+test: $(VENV)/ready-dev
+	$(CLEAN) $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready-dev
+	@$(CLEAN) $(BIN)/python -m tests.bench
+
+fmt: $(VENV)/ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+
+# Only by hand: asks the registry what is newest and writes both locks anew, without naming an index.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+lock:
+	$(LOCK) --group build -o requirements.txt
+	$(LOCK) --group build --group dev -c requirements.txt -o requirements-dev.txt
+
+# The marker is written last: an environment that was left half-made, or was made from other locks or
+# by a Python that is gone, is made anew.
+$(VENV)/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@rm -f $@ $(VENV)/ready-dev
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && $(PIP) --version >/dev/null 2>&1 \
+		|| { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(PIP) install --quiet --require-hashes -r requirements.txt
+	PIP_REQUIRE_HASHES=0 $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
+	$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
