@@ -1,0 +1,166 @@
+"""The only wiring: settings in, a service out. Time, ids and randomness enter here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from service import embedded, lifeline, logs, rediskeys
+from service.acceptance import Acceptance, Capacity
+from service.addresses import Policy
+from service.apikeys import ApiKeys
+from service.deliveries import Deliveries
+from service.errors import StoreUnavailable
+from service.endpoints import Endpoints
+from service.jobs import Context, Jobs
+from service.notices import Notices
+from service.presence import Presence
+from service.queue import Doorbells
+from service.sealing import Sealer
+from service.settings import Settings
+from service.store import Store, connect
+from service.vendor import Vendor
+
+VERSION = "0.1.0"
+SANDBOX_KEY = "sandbox"
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def boottime() -> float:
+    """Seconds that go on while the machine sleeps; macOS's monotonic clock does not stop either."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def sortable_id(prefix: str, at_ms: int) -> str:
+    """``prefix`` and 22 characters: 9 of time, so that ids sort by it, 13 of chance (65 bits)."""
+    number = at_ms << 65 | secrets.randbits(65)
+    return prefix + "".join(_ALPHABET[number >> shift & 31] for shift in range(105, -1, -5))
+
+
+@dataclass
+class Service:
+    """Everything that a process needs, made when it is first used."""
+
+    settings: Settings
+    url: str
+    role: str
+    incarnation: str
+    clock: Callable[[], int] = now_ms
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.url)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        return Sealer(self.settings.secret_keys)
+
+    @cached_property
+    def policy(self) -> Policy:
+        return Policy(self.settings.egress_allow)
+
+    @cached_property
+    def presence(self) -> Presence:
+        return Presence(self.store, self.incarnation)
+
+    @cached_property
+    def notices(self) -> Notices:
+        # A subscription is silent for as long as nothing happens.
+        return Notices(lambda: connect(self.url, socket_timeout=None))
+
+    @cached_property
+    def doorbells(self) -> Doorbells:
+        return Doorbells(connect(self.url))
+
+    @cached_property
+    def apikeys(self) -> ApiKeys:
+        return ApiKeys(self.store, lambda: secrets.token_urlsafe(32), self.clock)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        return Endpoints(
+            self.store,
+            self.sealer,
+            self.policy,
+            clock=self.clock,
+            new_id=lambda: sortable_id("ep_", self.clock()),
+            random_bytes=secrets.token_bytes,
+        )
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.store)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        settings = self.settings
+        context = Context(
+            clock=self.clock,
+            token=self.token,
+            event_id=lambda: sortable_id("evt_", self.clock()),
+            max_in_flight=settings.max_in_flight,
+            submit_for=settings.submit_for,
+            uncertain_after=settings.uncertain_after,
+            api_url=lambda: settings.api_url or self.public_url,
+            tells_processing=self.endpoints.tells_processing,
+        )
+        return Jobs(self.store, context, self.doorbells.ring)
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        return Acceptance(
+            self.jobs,
+            self.endpoints,
+            Capacity(self.store),
+            clock=self.clock,
+            new_id=self.token,
+            max_pending_bytes=self.settings.max_pending_bytes,
+        )
+
+    @cached_property
+    def vendor(self) -> Vendor:
+        settings = self.settings
+        return Vendor(settings.vendor_base_url, settings.vendor_key or SANDBOX_KEY, proxy=settings.vendor_proxy)
+
+    @cached_property
+    def public_url(self) -> str:
+        """What the vendor calls back: as set, else where the web process says that it listens."""
+        if self.settings.public_url is not None:
+            return self.settings.public_url
+        (told,) = self.store.read(lambda pipe: pipe.hget(rediskeys.SERVICE, "public_url"))
+        return told.decode() if told else "http://127.0.0.1:8080"
+
+    def callback_url(self, job_id: str, token: str) -> str:
+        return f"{self.public_url}/callbacks/wavespeed/{job_id}/{token}"
+
+    @staticmethod
+    def token() -> str:
+        """Fresh and unguessable: 128 bits."""
+        return secrets.token_hex(16)
+
+
+def build(settings: Settings, role: str) -> Service:
+    """A service on the store that the settings name, or on the one embedded in the data directory."""
+    url = settings.redis_url or embedded.url(settings.data_dir)
+    if url is None:
+        raise StoreUnavailable(f"no store is running in {settings.data_dir}: start `hookreel up`, or set REDIS_URL")
+    return Service(settings, url, role, f"{role}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def begin(role: str) -> Service:
+    """What each of our processes does first. Raises `SettingsError`."""
+    settings = Settings.from_env(os.environ)
+    settings.check_secret_key()
+    settings.check_public()
+    logs.configure(settings.log_level, role)
+    lifeline.watch()
+    return build(settings, role)

@@ -1,0 +1,191 @@
+"""Endpoints: who hears of what. Belong to a workspace, or to the one job whose ``?webhook=`` they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schemas.faults import Fault
+from service import rediskeys
+from service.addresses import Policy
+from service.errors import BlockedAddress, InvalidInput, NotFound
+from service.events import COMPLETED, FAILED, PROCESSING
+from service.records import Endpoint, dump_endpoint, load_endpoint
+from service.sealing import Sealer
+from service.signing import new_secret
+from service.store import Change, StaleRecord, Store, Word
+
+SECRET_BYTES = 24
+
+
+class Endpoints:
+    """The endpoints of every workspace. ``random_bytes`` makes secrets, ``new_id`` ids; ``clock`` is in ms."""
+
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        policy: Policy,
+        *,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.store = store
+        self.sealer = sealer
+        self.policy = policy
+        self.clock = clock
+        self.new_id = new_id
+        self.random_bytes = random_bytes
+        self._directories: dict[str, Directory] = {}
+
+    def create(self, workspace: str, fields: Mapping[str, Any]) -> tuple[Endpoint, str]:
+        """A new endpoint and its secret, from the loaded request. Raises `InvalidInput` for a refused address."""
+        wanted = dict(fields)
+        self.check_url(wanted["url"])
+        secret = wanted.pop("secret", None) or new_secret(self.random_bytes(SECRET_BYTES))
+        (seq,) = self.store.read(lambda pipe: pipe.hget(rediskeys.workspace(workspace), "seq"))
+        endpoint = Endpoint(
+            id=self.new_id(),
+            workspace=workspace,
+            created_at=self.clock(),
+            secret=self.sealer.seal(secret),
+            since=int(seq or 0),
+            **wanted,
+        )
+        ops: tuple[tuple[Word, ...], ...] = (
+            ("ZADD", rediskeys.endpoints(workspace), endpoint.created_at, endpoint.id),
+            self._touch(workspace),
+        )
+        self._commit(endpoint, ops)
+        return endpoint, secret
+
+    def own(self, workspace: str, job_id: str, url: str, at: int) -> tuple[Endpoint, tuple[tuple[Word, ...], ...]]:
+        """The endpoint of a job's ``?webhook=`` and the writes that keep it, to be made with the job's own."""
+        self.check_url(url, "/webhook")
+        endpoint = Endpoint(
+            id=self.new_id(),
+            workspace=workspace,
+            url=url,
+            created_at=at,
+            event_types=(COMPLETED, FAILED),
+            format="wavespeed",
+            job=job_id,
+        )
+        return endpoint, (("HSET", rediskeys.endpoint(endpoint.id), "rev", 1, "doc", dump_endpoint(endpoint)),)
+
+    def check_url(self, url: str, pointer: str = "/url") -> None:
+        """Raises `InvalidInput` for an address that we would never call, as far as it can be known now."""
+        try:
+            self.policy.check_url(url, pointer)
+        except BlockedAddress as error:
+            raise InvalidInput(Fault(pointer, "blocked_address", error.detail)) from error
+
+    def get(self, workspace: str, endpoint_id: str) -> Endpoint:
+        """Raises `NotFound`, for another workspace's as well."""
+        endpoint = self.find(endpoint_id)
+        if endpoint is None or endpoint.workspace != workspace or endpoint.job:
+            raise NotFound(f"there is no endpoint {endpoint_id[:64]}")
+        return endpoint
+
+    def find(self, endpoint_id: str) -> Endpoint | None:
+        return self.find_all([endpoint_id])[0]
+
+    def find_all(self, ids: list[str]) -> list[Endpoint | None]:
+        """In the order of ``ids``, in one round trip; None where there is none."""
+
+        def ask(pipe: Any) -> None:
+            for each in ids:
+                pipe.hmget(rediskeys.endpoint(each), "rev", "doc")
+
+        rows = self.store.read(ask)
+        return [load_endpoint(int(rev), data) if data else None for rev, data in rows]
+
+    def list(self, workspace: str) -> list[Endpoint]:
+        """Newest first."""
+        (ids,) = self.store.read(lambda pipe: pipe.zrevrange(rediskeys.endpoints(workspace), 0, -1))
+        return [each for each in self.find_all([one.decode() for one in ids]) if each is not None]
+
+    def update(self, workspace: str, endpoint_id: str, fields: Mapping[str, Any]) -> Endpoint:
+        """Change what ``fields`` names. Raises `NotFound` and `InvalidInput`."""
+        wanted = dict(fields)
+        if "url" in wanted:
+            self.check_url(wanted["url"])
+        if "secret" in wanted:
+            wanted["secret"] = self.sealer.seal(wanted["secret"])
+        while True:
+            changed = replace(self.get(workspace, endpoint_id), **wanted)
+            try:
+                return self._commit(changed, (self._touch(workspace),))
+            except StaleRecord:
+                continue
+
+    def delete(self, workspace: str, endpoint_id: str) -> None:
+        """Gone at once; its open deliveries are cancelled as a forwarder meets them. Raises `NotFound`."""
+        self.get(workspace, endpoint_id)
+        pipe = self.store.client.pipeline(transaction=True)
+        pipe.delete(rediskeys.endpoint(endpoint_id))
+        pipe.zrem(rediskeys.endpoints(workspace), endpoint_id)
+        pipe.hincrby(rediskeys.workspace(workspace), "endpoints", 1)
+        pipe.execute()
+
+    def secret(self, endpoint: Endpoint) -> str:
+        """The endpoint's secret in the clear; a job's own endpoint is signed with its workspace's."""
+        return self.sealer.open(endpoint.secret) if endpoint.secret else self.workspace_secret(endpoint.workspace)
+
+    def workspace_secret(self, workspace: str) -> str:
+        """The secret of the ``v3`` scheme, made when it is first asked for."""
+        key = rediskeys.workspace(workspace)
+        (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
+        if sealed is None:
+            fresh = self.sealer.seal(new_secret(self.random_bytes(SECRET_BYTES)))
+            self.store.client.hsetnx(key, "secret", fresh)
+            (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
+        return self.sealer.open(sealed.decode())
+
+    def directory(self, workspace: str) -> Directory:
+        """The workspace's endpoints as of its present revision; read again only when that has moved."""
+        (revision,) = self.store.read(lambda pipe: pipe.hget(rediskeys.workspace(workspace), "endpoints"))
+        known = self._directories.get(workspace)
+        if known is None or known.revision != revision:
+            known = Directory(revision, tuple(self.list(workspace)))
+            self._directories[workspace] = known
+        return known
+
+    def tells_processing(self, workspace: str) -> bool:
+        """Whether some endpoint of the workspace wants ``prediction.processing``."""
+        return any(PROCESSING in each.event_types for each in self.directory(workspace).endpoints)
+
+    @staticmethod
+    def _touch(workspace: str) -> tuple[Word, ...]:
+        return ("HINCRBY", rediskeys.workspace(workspace), "endpoints", 1)
+
+    def _commit(self, endpoint: Endpoint, ops: tuple[tuple[Word, ...], ...]) -> Endpoint:
+        key = rediskeys.endpoint(endpoint.id)
+        kept: tuple[Word, ...] = ("HSET", key, "doc", dump_endpoint(endpoint))
+        self.store.commit(Change(key, endpoint.rev, self.new_id(), (kept, *ops), subject=endpoint.id))
+        return replace(endpoint, rev=endpoint.rev + 1)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A workspace's endpoints at one revision."""
+
+    revision: bytes | None
+    endpoints: tuple[Endpoint, ...]
+
+    def matching(self, kind: str, channel: str, seq: int) -> list[str]:
+        """The ids of those that hear of an event of this type, in this channel, of this number."""
+        return [each.id for each in self.endpoints if hears(each, kind, channel, seq)]
+
+
+def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:
+    """Whether an event is the endpoint's own: type, channel, and not older than the endpoint."""
+    return (
+        seq > endpoint.since
+        and kind in endpoint.event_types
+        # The vendor calls back for ends only, so its format carries nothing else.
+        and (endpoint.format != "wavespeed" or kind in {COMPLETED, FAILED})
+        and (not endpoint.channels or channel in endpoint.channels)
+    )

@@ -1,0 +1,120 @@
+"""What is told about a job: the prediction as the vendor would show it, and the event that carries it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.predictions import prediction_object, rfc3339
+from schemas.states import OUR_CODES, PRESUMED, JobState, wire_status
+from service.records import Job, squeeze, unsqueeze
+from service.store import Word
+
+PROCESSING = "prediction.processing"
+COMPLETED = "prediction.completed"
+FAILED = "prediction.failed"
+
+VENDOR_FIELDS = (
+    "id",
+    "model",
+    "outputs",
+    "urls",
+    "has_nsfw_contents",
+    "status",
+    "created_at",
+    "error",
+    "code",
+    "maybe_billed",
+    "executionTime",
+    "timings",
+)
+"""The fields of a prediction on the vendor's wire; the others are ours."""
+
+
+def timestamp(ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return rfc3339(ms / 1000)
+
+
+def prediction(job: Job, api_url: str) -> dict[str, Any]:
+    """The job as the vendor's prediction object. ``api_url``: the base of ``urls.get``, without ``/api/v3``."""
+    shown = prediction_object(
+        id=job.id,
+        model=job.model,
+        status=wire_status(job.state, job.reason, job.vendor_status),
+        created_at=job.created_at / 1000,
+        url=f"{api_url}/api/v3/predictions/{job.id}/result",
+        outputs=job.outputs,
+        has_nsfw_contents=job.nsfw,
+        error=job.error,
+        execution_time=job.execution_time,
+        timings=job.timings or None,
+    )
+    if job.state is JobState.FAILED:
+        code = job.code if job.code is not None else OUR_CODES.get(job.reason) if job.reason else None
+        if code is not None:
+            shown["code"] = code
+        if job.reason in PRESUMED:
+            shown["maybe_billed"] = True
+    return shown
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that is about to be written."""
+
+    id: str
+    type: str
+    body: bytes
+
+    def op(self, job: Job) -> tuple[Word, ...]:
+        """The word of scripts/commit.lua that writes it, with the job's change."""
+        return (
+            "event",
+            job.workspace,
+            job.id,
+            self.id,
+            self.type,
+            job.channel,
+            job.own_endpoint,
+            squeeze(self.body),
+        )
+
+
+def about(job: Job, event_id: str, kind: str, at: int, api_url: str, supersedes: str = "") -> Event:
+    """The event ``kind`` about ``job``, its body as it is sent in format ``standard``."""
+    data = prediction(job, api_url)
+    data.update(input=dict(job.input), metadata=dict(job.metadata), channel=job.channel or None)
+    if supersedes:
+        data["supersedes"] = supersedes
+    body = {"id": event_id, "type": kind, "timestamp": timestamp(at), "data": data}
+    return Event(event_id, kind, _compact(body))
+
+
+def final_kind(job: Job) -> str:
+    """The type of the event that tells a final job."""
+    return COMPLETED if job.state is JobState.COMPLETED else FAILED
+
+
+def body_of(stored: bytes) -> bytes:
+    """The body that `Event.op` stored."""
+    return unsqueeze(stored)
+
+
+def without_input(body: bytes) -> bytes:
+    """For an endpoint that says ``include_input: false``."""
+    document = json.loads(body)
+    document["data"].pop("input", None)
+    return _compact(document)
+
+
+def bare_prediction(body: bytes) -> bytes:
+    """The vendor's own callback body: the prediction object without an envelope."""
+    data: Mapping[str, Any] = json.loads(body)["data"]
+    return _compact({name: data[name] for name in VENDOR_FIELDS if name in data})
+
+
+def _compact(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,388 @@
+"""What happens to a job: each verb reads the record, decides, and commits the move with all that follows.
+
+Nobody but this module moves a job. A verb whose record was moved meanwhile reads again and decides again;
+a verb that finds nothing left to do returns without a write.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
+from schemas.states import HOLDS_SLOT, PRESUMED, JobState, Reason, check_job_move
+from service import events, rediskeys
+from service.errors import Conflict, NotFound
+from service.records import Job, Submission, dump_job, load_job
+from service.store import Change, StaleRecord, Store, Word
+
+if TYPE_CHECKING:
+    from schemas.predictions import Prediction
+
+Op = tuple[Word, ...]
+MAYBE_BILLED = "The outcome of this submission is unknown: the vendor may have made the task and billed it."
+LONGEST_REFUSAL = 60.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may know of the outside: the time (ms), fresh tokens, dice in [0, 1), and the limits."""
+
+    clock: Callable[[], int]
+    token: Callable[[], str]
+    event_id: Callable[[], str]
+    dice: Callable[[], float] = random.random
+    max_in_flight: int = 100
+    submit_for: float = 3600.0
+    uncertain_after: float = 1200.0
+    api_url: Callable[[], str] = str
+    tells_processing: Callable[[str], bool] = bool
+    """Whether anybody in this workspace wants ``prediction.processing``; unasked, it is not written."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The record as it should be, what else is written with it, and the event that tells of it."""
+
+    job: Job
+    ops: tuple[Op, ...] = ()
+    event: str = ""
+    guards: tuple[tuple[str, Word, Word], ...] = ()
+
+
+class Jobs:
+    """The jobs of every workspace. ``ring`` is told of jobs that were let into the window."""
+
+    def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
+        self.store = store
+        self.context = context
+        self.ring = ring
+
+    def get(self, job_id: str) -> Job:
+        """Raises `NotFound`."""
+        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.job(job_id), "rev", "doc"))
+        rev, data = found
+        if data is None:
+            raise NotFound(f"there is no prediction {job_id[:64]}")
+        return load_job(int(rev), data)
+
+    def add(self, job: Job, ops: tuple[Op, ...], guards: tuple[tuple[str, Word, Word], ...]) -> Job:
+        """Keep a new job and let it wait. Raises `StaleRecord` with the index of a guard that fails."""
+        job = job.noting(job.created_at, "accepted")
+        wait: tuple[Op, ...] = (
+            ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
+            ("wait", job.workspace, job.id, job.created_at),
+            self._admit(),
+        )
+        self._commit(Decision(job, (*ops, *wait), guards=guards), rev=0)
+        return job
+
+    # -- submission -----------------------------------------------------------------------------------
+
+    def admitted(self, job_id: str) -> Job | None:
+        """The job, when it may be submitted now: queued and let into the window. None: nothing to do."""
+        asked = self.store.read(
+            lambda pipe: (
+                pipe.hmget(rediskeys.job(job_id), "rev", "doc")
+                .zscore(rediskeys.WINDOW, job_id)
+                .hmget(rediskeys.VENDOR, "unknowns", "probe")
+            )
+        )
+        (rev, data), admitted, (unknowns, probe) = asked
+        if data is None or admitted is None:
+            return None
+        job = load_job(int(rev), data)
+        if job.state is not JobState.QUEUED:
+            return None
+        if int(unknowns or 0) >= UNKNOWNS_THAT_PAUSE and (probe or b"").decode() != job_id:
+            self._give_back(job)
+            return None
+        return job
+
+    def _give_back(self, job: Job) -> None:
+        """Submissions are paused: the slot goes back, the job waits at its old place."""
+        ops = (("leave", job.id), ("wait", job.workspace, job.id, job.created_at))
+        try:
+            self._commit(Decision(job, ops), rev=job.rev)
+        except StaleRecord:
+            return
+
+    def begin(self, job: Job, token: str, incarnation: str) -> Job | None:
+        """Write SUBMITTING under ``token``, before anything goes out. None: somebody else moved it."""
+        row = Submission(token, self.context.clock(), incarnation)
+        moved = _moved(job, JobState.SUBMITTING).noting(
+            row.at, "submitting", submissions=(*job.submissions, row)
+        )
+        guard = ("member", rediskeys.WINDOW, job.id)
+        try:
+            self._commit(Decision(moved, guards=(guard,)), rev=job.rev, token=token)
+        except StaleRecord:
+            return None
+        return replace(moved, rev=job.rev + 1)
+
+    def conclude(self, job_id: str, token: str, found: SubmissionOutcome) -> Job:
+        """What became of the submission of ``token``. A job that its callback moved first stays as it is."""
+
+        def decide(job: Job) -> Decision | None:
+            row = job.submission_by(token)
+            if row is None or row.outcome not in {"open", "unknown"}:
+                return None
+            told = job.with_submission(token, outcome=found.outcome.value, upstream_id=found.upstream_id or "")
+            undecided = job.state is JobState.SUBMITTING or (
+                job.state is JobState.UNCERTAIN and found.outcome is not Outcome.UNKNOWN
+            )
+            if not undecided or job.submission is not row:
+                return Decision(replace(told, upstream_id=told.upstream_id or found.upstream_id or ""))
+            return _CONCLUSIONS[found.outcome](self, told, found)
+
+        return self._change(job_id, decide)
+
+    def refuse(self, job_id: str, message: str, retry_after: float | None) -> Job:
+        """An admitted job that could not be prepared: nothing was sent, it is tried again later."""
+
+        def decide(job: Job) -> Decision | None:
+            return self._later(job, message, retry_after) if job.state is JobState.QUEUED else None
+
+        return self._change(job_id, decide)
+
+    def give_up_on(self, job_id: str, message: str) -> Job:
+        """An admitted job that can never be submitted as it is."""
+
+        def decide(job: Job) -> Decision | None:
+            return self._failed(job, Reason.REFUSED, message) if job.state is JobState.QUEUED else None
+
+        return self._change(job_id, decide)
+
+    def lose(self, job_id: str, token: str) -> Job:
+        """The worker that held ``token`` is gone: whether its POST went out is unknown."""
+        return self.conclude(job_id, token, classify(WORKER_DIED))
+
+    def _accepted(self, job: Job, found: SubmissionOutcome) -> Decision:
+        now = self.context.clock()
+        moved = _moved(job, JobState.PROCESSING).noting(now, "processing", upstream_id=found.upstream_id or "")
+        ops = (
+            *_drop_blobs(job),
+            *_CALM,
+            ("ZREM", rediskeys.UNCERTAIN, job.id),
+            ("ZADD", rediskeys.WINDOW, now, job.id),
+        )
+        told = self.context.tells_processing(job.workspace)
+        return Decision(replace(moved, blobs={}), ops, event=events.PROCESSING if told else "")
+
+    def _refused(self, job: Job, found: SubmissionOutcome) -> Decision:
+        return self._later(job, found.message, found.retry_after)
+
+    def _later(self, job: Job, message: str, retry_after: float | None) -> Decision:
+        now = self.context.clock()
+        spread = 0.8 + 0.4 * self.context.dice()
+        delay = max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0)
+        if now + delay * 1000 > job.created_at + self.context.submit_for * 1000:
+            return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
+        waiting = replace(job, state=JobState.QUEUED, refusals=job.refusals + 1)
+        ops = (
+            ("leave", job.id),
+            ("ZREM", rediskeys.UNCERTAIN, job.id),
+            ("ZADD", rediskeys.LATER, now + int(delay * 1000), job.id),
+            ("HDEL", rediskeys.VENDOR, "probe"),
+            self._admit(),
+        )
+        return Decision(waiting.noting(now, f"refused, tried again later: {message}"), ops)
+
+    def _refused_for_good(self, job: Job, found: SubmissionOutcome) -> Decision:
+        decision = self._failed(job, Reason.REFUSED, found.message)
+        return replace(decision, ops=(*_CALM, *decision.ops))
+
+    def _unknown(self, job: Job, found: SubmissionOutcome) -> Decision:
+        now = self.context.clock()
+        moved = _moved(job, JobState.UNCERTAIN).noting(now, f"uncertain: {found.message}")
+        ops = (
+            ("HINCRBY", rediskeys.VENDOR, "unknowns", 1),
+            ("HDEL", rediskeys.VENDOR, "probe"),
+            ("leave", job.id),
+            ("ZADD", rediskeys.UNCERTAIN, now, job.id),
+            self._admit(),
+        )
+        return Decision(moved, ops)
+
+    # -- the vendor's word ----------------------------------------------------------------------------
+
+    def settle(self, job_id: str, token: str, word: Prediction) -> Job:
+        """The vendor's signed word about the task of ``token``. Raises `NotFound` for a token of no submission
+        and `Conflict` for another task's prediction. A word that was heard before changes nothing."""
+
+        def decide(job: Job) -> Decision | None:
+            row = job.submission_by(token)
+            if row is None:
+                raise NotFound("there is no such submission")
+            if row.upstream_id not in {"", word.id}:
+                raise Conflict(f"this submission's prediction is {row.upstream_id}, not {word.id}")
+            if not word.final or row.status:
+                return None
+            heard = job.with_submission(token, status=word.status, upstream_id=word.id, outcome="accepted")
+            return self._heard(heard, word)
+
+        return self._change(job_id, decide)
+
+    def _heard(self, job: Job, word: Prediction) -> Decision:
+        now = self.context.clock()
+        if job.is_final and job.reason not in PRESUMED:
+            return Decision(job.noting(now, f"another {word.status} by {word.id}, kept aside"))
+        if not word.completed and any(_open(row) for row in job.submissions):
+            return Decision(job.noting(now, f"{word.status} by {word.id}, another submission is open"))
+        target = JobState.COMPLETED if word.completed else JobState.FAILED
+        told = replace(
+            _moved(job, target),
+            reason=None if word.completed else Reason.VENDOR,
+            upstream_id=word.id,
+            vendor_status=word.status,
+            outputs=word.outputs,
+            nsfw=word.has_nsfw_contents,
+            error=word.error,
+            code=word.code,
+            execution_time=word.execution_time,
+            timings=dict(word.timings or {}),
+        )
+        decision = self._ended(job, told.noting(now, word.status))
+        return replace(decision, ops=(*_CALM, *decision.ops))
+
+    # -- time -----------------------------------------------------------------------------------------
+
+    def presume(self, job_id: str, reason: Reason) -> Job:
+        """Nothing was heard for too long: ``reason`` is outcome_unknown or expired."""
+        expected = JobState.UNCERTAIN if reason is Reason.OUTCOME_UNKNOWN else JobState.PROCESSING
+
+        def decide(job: Job) -> Decision | None:
+            return self._failed(job, reason, MAYBE_BILLED) if job.state is expected else None
+
+        return self._change(job_id, decide)
+
+    def wait_again(self, job_id: str) -> Job:
+        """A refused job's delay is over: back to its place in the waiting set."""
+
+        def decide(job: Job) -> Decision | None:
+            back: tuple[Op, ...] = (("ZREM", rediskeys.LATER, job.id),)
+            if job.state is JobState.QUEUED:
+                back = (*back, ("wait", job.workspace, job.id, job.created_at), self._admit())
+            return Decision(job, back)
+
+        return self._change(job_id, decide)
+
+    def leave(self, job_id: str) -> None:
+        """A slot held by a job that does not need it (the record says so) is given back."""
+
+        def decide(job: Job) -> Decision | None:
+            if job.state is JobState.QUEUED or job.state in HOLDS_SLOT:
+                return None
+            return Decision(job, (("leave", job.id), self._admit()))
+
+        self._change(job_id, decide)
+
+    def mark_deleted(self, job_id: str) -> Job:
+        """The caller deleted it: gone from every list, pruned as soon as nothing of it is owed.
+
+        Raises `Conflict` naming the state of a job that is not final.
+        """
+
+        def decide(job: Job) -> Decision | None:
+            if not job.is_final:
+                raise Conflict(f"prediction {job.id} is {job.state.value}; only a finished one can be deleted")
+            if job.deleted_at:
+                return None
+            ops = (("ZADD", rediskeys.FINAL, 0, job.id),)
+            return Decision(job.noting(now := self.context.clock(), "deleted", deleted_at=now), ops)
+
+        return self._change(job_id, decide)
+
+    # -- the common way -------------------------------------------------------------------------------
+
+    def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
+        moved = replace(_moved(job, JobState.FAILED), reason=reason, error=message)
+        return self._ended(job, moved.noting(self.context.clock(), f"failed: {reason.value}"))
+
+    def _ended(self, old: Job, new: Job) -> Decision:
+        """The move into a final state: slot and images go, the event comes, the next job is let in."""
+        now = self.context.clock()
+        ops: tuple[Op, ...] = (
+            ("leave", old.id),
+            ("ZREM", rediskeys.UNCERTAIN, old.id),
+            ("ZREM", rediskeys.LATER, old.id),
+            ("ZREM", rediskeys.waiting(old.workspace), old.id),
+            ("ZADD", rediskeys.FINAL, now, old.id),
+            *_drop_blobs(old),
+            self._admit(),
+        )
+        return Decision(replace(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
+
+    def _admit(self) -> Op:
+        return ("admit", self.context.max_in_flight)
+
+    def _change(self, job_id: str, decide: Callable[[Job], Decision | None]) -> Job:
+        while True:
+            job = self.get(job_id)
+            decision = decide(job)
+            if decision is None:
+                return job
+            try:
+                return self._commit(decision, rev=job.rev)
+            except StaleRecord:
+                continue
+
+    def _commit(self, decision: Decision, *, rev: int, token: str = "") -> Job:
+        job, ops = decision.job, decision.ops
+        if decision.event:
+            told = events.about(
+                job,
+                self.context.event_id(),
+                decision.event,
+                self.context.clock(),
+                self.context.api_url(),
+                supersedes=job.last_word,
+            )
+            job = replace(job, events=(*job.events, told.id))
+            if job.is_final:
+                job = replace(job, last_word=told.id)
+            ops = (*ops, told.op(job))
+        key = rediskeys.job(job.id)
+        change = Change(
+            key,
+            rev,
+            token or self.context.token(),
+            (("HSET", key, "doc", dump_job(job)), *ops),
+            decision.guards,
+            subject=job.id,
+        )
+        let_in = self.store.commit(change)
+        if let_in:
+            self.ring(let_in)
+        return replace(job, rev=rev + 1)
+
+
+UNKNOWNS_THAT_PAUSE = 3
+"""Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
+
+_CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
+
+_CONCLUSIONS = {
+    Outcome.ACCEPTED: Jobs._accepted,
+    Outcome.REFUSED: Jobs._refused,
+    Outcome.FAILED: Jobs._refused_for_good,
+    Outcome.UNKNOWN: Jobs._unknown,
+}
+
+
+def _moved(job: Job, new: JobState) -> Job:
+    check_job_move(job.state, job.reason, new)
+    return replace(job, state=new)
+
+
+def _open(row: Submission) -> bool:
+    return not row.status and row.outcome in {"open", "accepted", "unknown"}
+
+
+def _drop_blobs(job: Job) -> tuple[Op, ...]:
+    if not job.blobs:
+        return ()
+    keys = [rediskeys.blob(job.id, name) for name in job.blobs]
+    return (("DEL", *keys), ("DECRBY", rediskeys.PENDING_BYTES, sum(job.blobs.values())))

@@ -1,0 +1,83 @@
+"""Logs: one JSON object a line on standard error, names with fields, one id through a job's whole life."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from service.deliveries import Claim, Verdict
+    from service.sender import Outcome
+
+_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(level: str, role: str) -> None:
+    """Every logger of this process writes JSON lines from ``level`` up; ``role`` is on each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _fields,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                lambda _logger, _name, line: {"role": role, **line},
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Libraries that log each of their own steps; ours is the line that matters.
+    for noisy in ("rq", "rq.worker", "werkzeug", "urllib3", "_granian"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def _fields(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What was given as ``extra`` becomes fields of the line."""
+    record: logging.LogRecord = line["_record"]
+    line.update({name: value for name, value in vars(record).items() if name not in _KNOWN})
+    return line
+
+
+class AttemptLog:
+    """The canonical line of each delivery attempt, written in batches: a logger's overhead for each would cost
+    more than the attempt."""
+
+    def __init__(self, level: str, out: TextIO | None = None) -> None:
+        self._on = level in {"debug", "info"}
+        self._out = out or sys.stderr
+        self._lines: list[str] = []
+
+    def note(self, claim: Claim, outcome: Outcome, verdict: Verdict) -> None:
+        if not self._on:
+            return
+        line = {
+            "role": "forwarder",
+            "event": "delivery.attempt",
+            "at": verdict.attempt.at,
+            "event_id": claim.event,
+            "endpoint": claim.endpoint,
+            "workspace": claim.workspace,
+            "attempt": claim.attempt,
+            "status": outcome.status,
+            "error": outcome.error,
+            "detail": verdict.attempt.detail,
+            "duration_ms": outcome.duration_ms,
+            "verdict": verdict.word,
+        }
+        self._lines.append(json.dumps(line, separators=(",", ":")))
+
+    def flush(self) -> None:
+        if self._lines:
+            self._out.write("\n".join(self._lines) + "\n")
+            self._out.flush()
+            self._lines.clear()

@@ -1,0 +1,85 @@
+"""News of events as they are written, for whoever waits in this process: sync waiters, streams, forwarders.
+
+News is a hint. Who waits looks at the records first and again after every bell; when the connection was
+lost, every bell is rung.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import redis
+from redis.exceptions import RedisError
+
+from service import rediskeys
+
+EVERYTHING = "*"
+
+
+class Notices:
+    """One subscription and one thread for the whole process, started when somebody first waits."""
+
+    def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._bells: dict[str, set[Callable[[], None]]] = defaultdict(set)
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+
+    @contextmanager
+    def bell(self, *topics: str) -> Iterator[threading.Event]:
+        """An event that is set by news of a job or a workspace named in ``topics``."""
+        event = threading.Event()
+        with self.calling(event.set, *topics):
+            yield event
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None], *topics: str) -> Iterator[None]:
+        """Call ``callback``, from another thread, at news of ``topics``; `EVERYTHING` is any news."""
+        with self._lock:
+            for topic in topics:
+                self._bells[topic].add(callback)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="notices", daemon=True)
+                self._thread.start()
+        self._ready.wait(5)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for topic in topics:
+                    self._bells[topic].discard(callback)
+                    if not self._bells[topic]:
+                        del self._bells[topic]
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                pubsub = self._connect().pubsub(ignore_subscribe_messages=False)
+                pubsub.subscribe(rediskeys.NEWS)
+                for message in pubsub.listen():
+                    if message["type"] == "subscribe":
+                        self._ready.set()
+                        self._ring_all()
+                    else:
+                        self._ring(message["data"].decode())
+            except (RedisError, OSError):
+                self._ring_all()
+                time.sleep(0.5)
+
+    def _ring(self, news: str) -> None:
+        workspace, job, _event = news.split(" ")
+        with self._lock:
+            called = [*self._bells.get(EVERYTHING, ()), *self._bells.get(workspace, ()), *self._bells.get(job, ())]
+        for callback in called:
+            callback()
+
+    def _ring_all(self) -> None:
+        with self._lock:
+            called = [callback for bells in self._bells.values() for callback in bells]
+        for callback in called:
+            callback()

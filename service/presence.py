@@ -1,0 +1,92 @@
+"""Who is alive: every process beats under a name of its own, and is dead when its beat stands still.
+
+Dead means silent by the observer's own clock: no two clocks are compared.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from service import rediskeys
+from service.errors import Unavailable
+from service.store import LOST, Store
+
+BEAT_EVERY = 2.0
+SILENT_AFTER = 8.0
+
+
+class Presence:
+    """This process's beat. ``incarnation`` begins with the role: ``forwarder-4f1c...``."""
+
+    def __init__(self, store: Store, incarnation: str) -> None:
+        self.store = store
+        self.incarnation = incarnation
+        self._stop = threading.Event()
+
+    def beat(self) -> None:
+        self.store.client.hincrby(rediskeys.BEATS, self.incarnation, 1)
+
+    def start(self) -> None:
+        """Beat from now on, in a thread."""
+        self.beat()
+        threading.Thread(target=self._beat_on, name="beat", daemon=True).start()
+
+    def _beat_on(self) -> None:
+        while not self._stop.wait(BEAT_EVERY):
+            try:
+                self.beat()
+            except LOST:
+                logging.getLogger(__name__).warning("beat.lost")
+
+    def stop(self) -> None:
+        """Say goodbye: whatever this incarnation still claims is free at once."""
+        self._stop.set()
+        try:
+            self.store.client.hset(rediskeys.BEATS, self.incarnation, "gone")
+        except LOST:
+            return
+
+
+class Watch:
+    """An observer of all beats. ``monotonic`` is the observer's own clock, in seconds."""
+
+    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
+        self.store = store
+        self.monotonic = monotonic
+        self._seen: dict[str, tuple[bytes, float]] = {}
+
+    def look(self) -> tuple[set[str], set[str]]:
+        """The incarnations that beat, and those that are dead. Raises `Unavailable` when it cannot look."""
+        (beats,) = self.store.read(lambda pipe: pipe.hgetall(rediskeys.BEATS))
+        now = self.monotonic()
+        current = {name.decode(): counter for name, counter in beats.items()}
+        for name, counter in current.items():
+            if name not in self._seen or self._seen[name][0] != counter:
+                self._seen[name] = (counter, now)
+        self._seen = {name: seen for name, seen in self._seen.items() if name in current}
+        dead = {
+            name
+            for name, (counter, since) in self._seen.items()
+            if counter == b"gone" or now - since > SILENT_AFTER
+        }
+        return set(current) - dead, dead
+
+    def forget(self, incarnation: str) -> None:
+        """Its claims are freed; its beat goes."""
+        try:
+            self.store.client.hdel(rediskeys.BEATS, incarnation)
+        except LOST as error:
+            raise Unavailable("the store cannot be reached") from error
+
+
+def alive(store: Store) -> dict[str, int]:
+    """How many processes of each role have a beat."""
+    (beats,) = store.read(lambda pipe: pipe.hgetall(rediskeys.BEATS))
+    roles: dict[str, int] = {}
+    for name, counter in beats.items():
+        if counter != b"gone":
+            role = name.decode().partition("-")[0]
+            roles[role] = roles.get(role, 0) + 1
+    return roles

@@ -1,0 +1,229 @@
+"""What is kept, as frozen dataclasses, and how each becomes bytes and comes back.
+
+A document is compact JSON, deflated when that is shorter; the first byte tells which. ``VERSION`` stands in
+every document, so that a later release can read what an earlier one wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from typing import Any
+
+from schemas.states import FINAL, DeliveryState, JobState, Reason
+
+VERSION = 1
+_SMALL = 256
+
+
+def pack(document: Any) -> bytes:
+    """JSON-able to bytes."""
+    return squeeze(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def squeeze(raw: bytes) -> bytes:
+    """Bytes, deflated when they are long."""
+    return raw if len(raw) < _SMALL else b"z" + zlib.compress(raw, 1)
+
+
+def unsqueeze(data: bytes) -> bytes:
+    """The inverse of `squeeze`, for anything that does not begin with ``z`` itself."""
+    return zlib.decompress(data[1:]) if data[:1] == b"z" else data
+
+
+def unpack(data: bytes) -> Any:
+    """The inverse of `pack`."""
+    return json.loads(unsqueeze(data))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One POST to the vendor: its token (also in its callback URL), when, by whom, and what came of it.
+
+    ``outcome``: ``open`` until told, then accepted, refused, failed or unknown; ``status`` is the vendor's
+    last word about the task.
+    """
+
+    token: str = field(repr=False)
+    at: int
+    incarnation: str
+    outcome: str = "open"
+    upstream_id: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A caller's generation job. Times are milliseconds since the epoch."""
+
+    id: str
+    workspace: str
+    model: str
+    created_at: int
+    input: Mapping[str, Any]
+    rev: int = 0
+    state: JobState = JobState.QUEUED
+    reason: Reason | None = None
+    blobs: Mapping[str, int] = field(default_factory=dict)
+    """Fields whose image bytes wait in the store -> their size in bytes."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    channel: str = ""
+    own_endpoint: str = ""
+    """The endpoint of ``?webhook=``, which hears of this job alone."""
+    submissions: tuple[Submission, ...] = ()
+    refusals: int = 0
+    upstream_id: str = ""
+    vendor_status: str = ""
+    outputs: tuple[str | dict[str, Any], ...] = ()
+    nsfw: tuple[bool, ...] = ()
+    error: str = ""
+    code: int | None = None
+    execution_time: float = 0
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    ended_at: int = 0
+    deleted_at: int = 0
+    events: tuple[str, ...] = ()
+    last_word: str = ""
+    """The event that told the job's end; a later word supersedes it."""
+    timeline: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def submission(self) -> Submission | None:
+        """The last submission, if there was one."""
+        return self.submissions[-1] if self.submissions else None
+
+    def submission_by(self, token: str) -> Submission | None:
+        return next((each for each in self.submissions if each.token == token), None)
+
+    def noting(self, at: int, what: str, **changes: Any) -> Job:
+        """A copy with ``changes`` and one more line on the timeline."""
+        return replace(self, timeline=(*self.timeline, (at, what)), **changes)
+
+    def with_submission(self, token: str, **changes: Any) -> Job:
+        """A copy in which the submission of ``token`` has ``changes``."""
+        rows = tuple(replace(each, **changes) if each.token == token else each for each in self.submissions)
+        return replace(self, submissions=rows)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A subscriber's URL with its settings. ``secret`` is sealed."""
+
+    id: str
+    workspace: str
+    url: str
+    created_at: int
+    rev: int = 0
+    event_types: tuple[str, ...] = ("prediction.completed", "prediction.failed")
+    format: str = "standard"
+    channels: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 15.0
+    retry_schedule: tuple[float, ...] = ()
+    """Seconds; empty for the service's own schedule."""
+    description: str = ""
+    include_input: bool = True
+    secret: str = field(default="", repr=False)
+    enabled: bool = True
+    disabled_reason: str = ""
+    job: str = ""
+    """The job whose ``?webhook=`` this is; empty for a workspace's endpoint."""
+    since: int = 0
+    """The workspace's event number when this was made; earlier events are not its own."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One POST of a delivery. ``status`` is None when no answer came; ``error`` then says why."""
+
+    at: int
+    status: int | None
+    error: str | None
+    duration_ms: int
+    detail: str = ""
+
+    def item(self) -> str:
+        """As the store keeps it: a JSON array, without the detail when there is none."""
+        row: list[Any] = [self.at, self.status, self.error, self.duration_ms]
+        return json.dumps([*row, self.detail] if self.detail else row, separators=(",", ":"))
+
+
+_DELIVERY_STATES = {
+    "p": DeliveryState.PENDING,
+    "r": DeliveryState.RETRYING,
+    "d": DeliveryState.DELIVERED,
+    "x": DeliveryState.EXHAUSTED,
+    "h": DeliveryState.HELD,
+    "c": DeliveryState.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event for one endpoint; its id is made of both."""
+
+    event: str
+    endpoint: str
+    state: DeliveryState
+    attempt_count: int
+    claim: str = field(repr=False)
+    attempts: tuple[Attempt, ...]
+
+    @classmethod
+    def from_line(cls, event: str, endpoint: str, line: bytes) -> Delivery:
+        """From ``state|attempts|token|log``, the form in which scripts/claim.lua keeps it."""
+        state, count, claim, log = line.decode().split("|", 3)
+        attempts = tuple(Attempt(*row) for row in json.loads(f"[{log}]"))
+        return cls(event, endpoint, _DELIVERY_STATES[state], int(count), claim, attempts)
+
+
+def dump_job(job: Job) -> bytes:
+    """A job as its document: what equals its default is left out."""
+    return pack({"v": VERSION, **_sparse(job)})
+
+
+def load_job(rev: int, data: bytes) -> Job:
+    """The inverse of `dump_job`."""
+    document = unpack(data)
+    document.pop("v")
+    document["state"] = JobState(document.get("state", JobState.QUEUED))
+    if document.get("reason"):
+        document["reason"] = Reason(document["reason"])
+    document["submissions"] = tuple(Submission(**row) for row in document.get("submissions", ()))
+    document["timeline"] = tuple((at, what) for at, what in document.get("timeline", ()))
+    return Job(rev=rev, **_tupled(document))
+
+
+def dump_endpoint(endpoint: Endpoint) -> bytes:
+    """An endpoint as its document."""
+    return pack({"v": VERSION, **_sparse(endpoint)})
+
+
+def load_endpoint(rev: int, data: bytes) -> Endpoint:
+    """The inverse of `dump_endpoint`."""
+    document = unpack(data)
+    document.pop("v")
+    return Endpoint(rev=rev, **_tupled(document))
+
+
+def _sparse(record: Job | Endpoint) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for each in fields(record):
+        value = getattr(record, each.name)
+        if each.name != "rev" and value != _default(each):
+            kept[each.name] = [asdict(row) for row in value] if each.name == "submissions" else value
+    return kept
+
+
+def _default(each: Field[Any]) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+def _tupled(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}

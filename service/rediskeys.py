@@ -1,0 +1,118 @@
+"""Every key in the store: its type, its fields, and when it goes.
+
+Scores and times are milliseconds since the epoch by the store's own clock, unless a line says otherwise.
+RQ's keys (``rq:*``) are RQ's own; none of them is a record.
+"""
+
+from __future__ import annotations
+
+PREFIX = "hr:"
+
+APIKEYS = f"{PREFIX}apikeys"
+"""hash: SHA-256 of the key -> JSON {id, workspace, name, operator, created_at, hint}. Until revoked."""
+SERVICE = f"{PREFIX}service"
+"""hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL. Stays."""
+VENDOR = f"{PREFIX}vendor"
+"""hash: unknowns (unknown outcomes in a row), probe (one job may pass), secret (sealed), secret_at. Stays."""
+WORKSPACES = f"{PREFIX}workspaces"
+"""set: workspace names. Stays."""
+BEATS = f"{PREFIX}beats"
+"""hash: incarnation -> beat counter. A dead incarnation's field goes when its claims are freed."""
+
+WAITING = f"{PREFIX}waiting"
+"""zset: workspace with waiting jobs -> turn. A workspace goes when nothing of it waits."""
+LATER = f"{PREFIX}later"
+"""zset: refused job -> when it may wait again. Goes back to its waiting set when due."""
+WINDOW = f"{PREFIX}window"
+"""zset: job at the vendor, or on its way there -> when it was admitted. Leaves by `leave`."""
+TURN = f"{PREFIX}turn"
+"""string: counter of turns, for fairness between workspaces. Stays."""
+UNCERTAIN = f"{PREFIX}uncertain"
+"""zset: uncertain job -> since when. Goes when the job leaves that state."""
+PENDING_BYTES = f"{PREFIX}pending-bytes"
+"""string: bytes of all images that wait. Stays."""
+FINAL = f"{PREFIX}final"
+"""zset: final job -> when it ended. Goes when the job is pruned."""
+
+OPEN_EVENTS = f"{PREFIX}open-events"
+"""zset: event not yet fanned out -> when it happened. Streams and groups are rebuilt from it."""
+TURNS = f"{PREFIX}turns"
+"""zset: workspace with deliveries to try -> turn. Goes when nothing of it waits."""
+FLIGHT = f"{PREFIX}flight"
+"""zset: "event endpoint" under a claim -> when it was claimed. Goes with the outcome."""
+
+NEWS = f"{PREFIX}news"
+"""channel: "workspace job event" whenever an event is written. A hint; the records are the truth."""
+
+GROUP = "forwarders"
+"""The one consumer group of every event stream."""
+
+
+def job(job_id: str) -> str:
+    """hash: rev, tok (of the last change), doc. Goes when pruned."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def blob(job_id: str, field: str) -> str:
+    """string: the bytes of an image that waits for its submission. Goes when it is settled or not needed."""
+    return f"{PREFIX}blob:{job_id}:{field}"
+
+
+def idempotency(workspace: str, digest: str) -> str:
+    """string: "fingerprint job". Expires after 24 h, as the contract says."""
+    return f"{PREFIX}idem:{workspace}:{digest}"
+
+
+def workspace(name: str) -> str:
+    """hash: seq (of the last event), endpoints (revision), secret (sealed, of the v3 scheme). Stays."""
+    return f"{PREFIX}ws:{name}"
+
+
+def waiting(workspace_name: str) -> str:
+    """zset: job that waits for the window -> when it was accepted. Leaves by `admit`."""
+    return f"{PREFIX}waiting:{workspace_name}"
+
+
+def jobs(workspace_name: str) -> str:
+    """zset: job -> when it was accepted. Goes when the job is pruned."""
+    return f"{PREFIX}jobs:{workspace_name}"
+
+
+def events(workspace_name: str) -> str:
+    """zset: event -> its number in the workspace. Goes when the event is pruned."""
+    return f"{PREFIX}events:{workspace_name}"
+
+
+def stream(workspace_name: str) -> str:
+    """stream: e (event), s (number), t (type), c (channel), w (the job's own endpoint). Gone once fanned out."""
+    return f"{PREFIX}stream:{workspace_name}"
+
+
+def event(event_id: str) -> str:
+    """hash: doc (body), ws, job, open (deliveries), <endpoint> -> delivery line. Pruned with its job."""
+    return f"{PREFIX}event:{event_id}"
+
+
+def endpoints(workspace_name: str) -> str:
+    """zset: endpoint -> when it was made. Goes when it is deleted."""
+    return f"{PREFIX}endpoints:{workspace_name}"
+
+
+def endpoint(endpoint_id: str) -> str:
+    """hash: rev, tok, doc. Goes when deleted; a job's own endpoint with the job."""
+    return f"{PREFIX}endpoint:{endpoint_id}"
+
+
+def due(workspace_name: str) -> str:
+    """zset: endpoint with waiting deliveries -> when to try next (+inf: at its limit). Goes when none waits."""
+    return f"{PREFIX}due:{workspace_name}"
+
+
+def running(workspace_name: str) -> str:
+    """hash: endpoint -> attempts under way. A field goes at zero."""
+    return f"{PREFIX}running:{workspace_name}"
+
+
+def wait(endpoint_id: str) -> str:
+    """zset: event that waits for this endpoint -> when it is due. Leaves by a claim."""
+    return f"{PREFIX}wait:{endpoint_id}"

@@ -1,0 +1,69 @@
+-- Claim deliveries that are due: workspaces in turn, endpoints by how long they have been due.
+-- A delivery line is "state|attempts|token of the open claim|log"; a claim counts the attempt before it is made.
+-- ARGV     token, most claims, most attempts under way per endpoint
+-- returns  ms until something is due (-1: nothing waits), revision of the endpoints per workspace met,
+--          then workspace, endpoint, event, attempt per claim
+local token, limit, share = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local claims, revisions, soonest = {-1, ''}, {}, nil
+
+local function serve(ws, ep, most)
+  local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
+  local taken = 0
+  if room > 0 then
+    for _, event in ipairs(redis.call('ZRANGE', wait, '-inf', now, 'BYSCORE', 'LIMIT', 0, math.min(room, most))) do
+      redis.call('ZREM', wait, event)
+      local line = redis.call('HGET', K.event(event), ep)
+      local attempts, log = string.match(line or '', '^[pr]|(%d+)|[^|]*|(.*)$')
+      if attempts then
+        attempts = attempts + 1
+        redis.call('HSET', K.event(event), ep, 'r|' .. attempts .. '|' .. token .. '|' .. log)
+        redis.call('ZADD', K.FLIGHT, now, event .. ' ' .. ep)
+        taken = taken + 1
+        local n = #claims
+        claims[n + 1], claims[n + 2], claims[n + 3], claims[n + 4] = ws, ep, event, attempts
+      end
+    end
+  end
+  if taken > 0 then redis.call('HINCRBY', K.running(ws), ep, taken) end
+  local next = redis.call('ZRANGE', wait, 0, 0, 'WITHSCORES')
+  if not next[2] then
+    redis.call('ZREM', K.due(ws), ep)
+  elseif taken >= room then
+    redis.call('ZADD', K.due(ws), '+inf', ep)
+  else
+    redis.call('ZADD', K.due(ws), next[2], ep)
+  end
+  return taken
+end
+
+local turns = redis.call('ZRANGE', K.TURNS, 0, 63)
+for i, ws in ipairs(turns) do
+  if limit <= 0 then break end
+  local quota, took = math.ceil(limit / (#turns - i + 1)), 0
+  while took < quota do
+    local eps = redis.call('ZRANGE', K.due(ws), '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
+    if #eps == 0 then break end
+    local before = took
+    for j, ep in ipairs(eps) do
+      if took >= quota then break end
+      took = took + serve(ws, ep, math.ceil((quota - took) / (#eps - j + 1)))
+    end
+    if took == before then break end
+  end
+  limit = limit - took
+  if took > 0 then
+    redis.call('ZADD', K.TURNS, redis.call('INCR', K.TURN), ws)
+    revisions[#revisions + 1] = ws .. '=' .. (redis.call('HGET', K.workspace(ws), 'endpoints') or '0')
+  end
+  local first = redis.call('ZRANGE', K.due(ws), 0, 0, 'WITHSCORES')
+  if not first[2] then
+    redis.call('ZREM', K.TURNS, ws)
+  elseif first[2] ~= 'inf' and (not soonest or tonumber(first[2]) < soonest) then
+    soonest = tonumber(first[2])
+  end
+end
+claims[2] = table.concat(revisions, ' ')
+if soonest then claims[1] = math.max(0, soonest - now) end
+return claims

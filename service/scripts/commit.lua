@@ -1,0 +1,84 @@
+-- One change of one record with everything that follows from it, whole or not at all.
+-- KEYS[1]  the record, a hash with rev and tok
+-- ARGV     token, number of guards, {kind, a, b} per guard, then ops, each its number of words and the words
+-- guards   rev N ''        the record's revision is N (0: it does not exist)
+--          absent KEY ''   nothing is there
+--          member ZSET M   M is in it
+--          room LIMIT N    N more bytes of waiting images stay within LIMIT
+-- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
+-- returns  ok + admitted jobs | again (this token was applied before) | conflict + index of the guard
+local token, at = ARGV[1], 3
+if redis.call('HGET', KEYS[1], 'tok') == token then return {'again'} end
+for i = 1, tonumber(ARGV[2]) do
+  local kind, a, b = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local good
+  if kind == 'rev' then
+    good = (redis.call('HGET', KEYS[1], 'rev') or '0') == a
+  elseif kind == 'absent' then
+    good = redis.call('EXISTS', a) == 0
+  elseif kind == 'member' then
+    good = redis.call('ZSCORE', a, b) and true or false
+  elseif kind == 'room' then
+    good = tonumber(redis.call('GET', K.PENDING_BYTES) or '0') + tonumber(b) <= tonumber(a)
+  end
+  if not good then return {'conflict', tostring(i)} end
+  at = at + 3
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local result = {'ok'}
+
+local function admit(limit)
+  local state = redis.call('HMGET', K.VENDOR, 'unknowns', 'probe')
+  local paused = tonumber(state[1] or '0') >= 3
+  if paused and state[2] ~= '1' then return end
+  while paused or redis.call('ZCARD', K.WINDOW) < limit do
+    local first = redis.call('ZRANGE', K.WAITING, 0, 0)[1]
+    if not first then return end
+    local job = redis.call('ZPOPMIN', K.waiting(first))[1]
+    if redis.call('EXISTS', K.waiting(first)) == 0 then
+      redis.call('ZREM', K.WAITING, first)
+    else
+      redis.call('ZADD', K.WAITING, redis.call('INCR', K.TURN), first)
+    end
+    if job then
+      redis.call('ZADD', K.WINDOW, now, job)
+      result[#result + 1] = job
+      if paused then redis.call('HSET', K.VENDOR, 'probe', job) return end
+    end
+  end
+end
+
+local words = {
+  wait = function(ws, job, order)
+    redis.call('ZADD', K.waiting(ws), order, job)
+    if not redis.call('ZSCORE', K.WAITING, ws) then
+      redis.call('ZADD', K.WAITING, redis.call('INCR', K.TURN), ws)
+    end
+  end,
+  leave = function(job) redis.call('ZREM', K.WINDOW, job) end,
+  admit = function(limit) admit(tonumber(limit)) end,
+  event = function(ws, job, event, kind, channel, own, doc)
+    local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
+    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job)
+    redis.call('ZADD', K.events(ws), seq, event)
+    redis.call('ZADD', K.OPEN_EVENTS, now, event)
+    redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
+    redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
+  end,
+}
+
+redis.call('HINCRBY', KEYS[1], 'rev', 1)
+redis.call('HSET', KEYS[1], 'tok', token)
+while at <= #ARGV do
+  local n = tonumber(ARGV[at])
+  local word = words[ARGV[at + 1]]
+  if word then
+    word(unpack(ARGV, at + 2, at + n))
+  else
+    redis.call(unpack(ARGV, at + 1, at + n))
+  end
+  at = at + n + 1
+end
+return result

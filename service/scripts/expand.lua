@@ -1,0 +1,32 @@
+-- Fan-out of one event: a delivery for each endpoint that has none yet.
+-- ARGV     workspace, event, stream entry, done (1: nothing follows, acknowledge), endpoint...
+-- returns  how many deliveries were made
+local ws, event, entry, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local key, made = K.event(event), 0
+if redis.call('EXISTS', key) == 1 then
+  local idle = {}
+  for i = 5, #ARGV do
+    local ep = ARGV[i]
+    if redis.call('HSETNX', key, ep, 'p|0||') == 1 then
+      made = made + 1
+      redis.call('ZADD', K.wait(ep), now, event)
+      idle[#idle + 1] = now
+      idle[#idle + 1] = ep
+    end
+  end
+  if made > 0 then
+    redis.call('HINCRBY', key, 'open', made)
+    redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
+    if not redis.call('ZSCORE', K.TURNS, ws) then
+      redis.call('ZADD', K.TURNS, redis.call('INCR', K.TURN), ws)
+    end
+  end
+end
+if done == '1' then
+  redis.call('XACK', K.stream(ws), K.GROUP, entry)
+  redis.call('XDEL', K.stream(ws), entry)
+  redis.call('ZREM', K.OPEN_EVENTS, event)
+end
+return made

@@ -1,0 +1,289 @@
+"""The one way to change what is kept: a script, atomic, compare-and-set, recognisable afterwards.
+
+A connection that breaks while a script is under way leaves its outcome unknown, and redis-py would send the
+command again by itself. So connections here never retry; every change carries a token chosen before the
+write, the script remembers it in the record, and sending the same change again is answered with `again`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - the store's, not the builtin
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+)
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from service import rediskeys
+from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
+
+LOST = (ConnectionError, TimeoutError, OSError)
+"""What redis-py raises when a connection is lost; it says nothing about whether the command was applied."""
+
+Word = str | bytes | int | float
+
+
+class StaleRecord(HookreelError):
+    """Somebody else moved the record first; read it again and decide again. ``guard`` is its index."""
+
+    def __init__(self, guard: int) -> None:
+        super().__init__("the record has moved")
+        self.guard = guard
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one record: its key, the revision it starts from, guards, and what to do.
+
+    ``rev`` 0 means that the record must not exist yet. Guard 1 is always the revision.
+    """
+
+    key: str
+    rev: int
+    token: str
+    ops: tuple[tuple[Word, ...], ...]
+    guards: tuple[tuple[str, Word, Word], ...] = ()
+    subject: str = field(default="")
+
+    def argv(self) -> list[Word]:
+        guards = (("rev", self.rev, ""), *self.guards)
+        words: list[Word] = [self.token, len(guards)]
+        for guard in guards:
+            words.extend(guard)
+        for op in self.ops:
+            words.append(len(op))
+            words.extend(op)
+        return words
+
+
+def _prelude() -> str:
+    """The keys of `rediskeys` as a Lua table, so that no script spells a key."""
+    lines = ["local K = {}"]
+    for name, value in vars(rediskeys).items():
+        if name.isupper():
+            lines.append(f"K.{name} = '{value}'")
+        elif inspect.isfunction(value) and len(inspect.signature(value).parameters) == 1:
+            lines.append(f"K.{name} = function(x) return '{value('')}' .. x end")
+    return "\n".join(lines) + "\n"
+
+
+class Script:
+    """A Lua script of this package, with the keys in front of it."""
+
+    prelude = _prelude()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        source = resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        self.text = self.prelude + re.sub(r"(?m)^\s*--.*\n", "", source)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[str], args: Iterable[Word], *, whole: bool = False) -> tuple[Word, ...]:
+        """The words of EVALSHA, or of EVAL when ``whole``."""
+        head = ("EVAL", self.text) if whole else ("EVALSHA", self.sha)
+        return (*head, len(keys), *keys, *args)
+
+
+COMMIT = Script("commit")
+EXPAND = Script("expand")
+CLAIM = Script("claim")
+OUTCOMES = Script("outcomes")
+CLAIMS_OF = Script("claims_of")
+PRUNE = Script("prune")
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """A client that never sends a command twice. ``url``: redis, rediss, unix or sentinel://h1,h2/name/0."""
+    once = {"retry": Retry(NoBackoff(), 0), "protocol": 2, "socket_connect_timeout": 5, "socket_timeout": 10, **options}
+    if url.startswith("sentinel://"):
+        return _through_sentinel(url, once)
+    if url.startswith("unix://"):
+        once.pop("socket_connect_timeout")
+    return redis.Redis.from_url(url, **once)
+
+
+def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    addresses = [(host.partition(":")[0], int(host.partition(":")[2] or 26379)) for host in hosts]
+    name, _, db = parts.path.strip("/").partition("/")
+    login = {
+        key: unquote(value)
+        for key, value in (("username", parts.username), ("password", parts.password))
+        if value
+    }
+    sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": 2, **login})
+    client: redis.Redis = sentinel.master_for(name, db=int(db or 0), **login, **options)
+    return client
+
+
+class Store:
+    """The records. Safe to share between threads.
+
+    Raises `StoreUnavailable` when nothing was written, `StoreFull` when the store refuses to grow, and
+    `OutcomeUnknown` when a change cannot be told from one that never happened.
+    """
+
+    def __init__(self, url: str, *, patience: float = 2.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.client = connect(url)
+        self.patience = patience
+        self.monotonic = monotonic
+
+    def __repr__(self) -> str:
+        return "<Store>"
+
+    @cached_property
+    def _pool(self) -> redis.ConnectionPool:
+        return self.client.connection_pool
+
+    def commit(self, change: Change) -> list[str]:
+        """Apply ``change``; the jobs it let into the window. A lost connection is asked again, never guessed.
+
+        Raises `StaleRecord` when a guard does not hold.
+        """
+        command = COMMIT.command([change.key], change.argv())
+        deadline = self.monotonic() + self.patience
+        sent = False
+        while True:
+            try:
+                connection = self._connection()
+            except StoreUnavailable:
+                if self.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                if sent:
+                    raise OutcomeUnknown("the store did not say whether this was kept", change.subject) from None
+                raise
+            try:
+                sent = True
+                answer = self._ask(connection, COMMIT, [change.key], change.argv(), command)
+            except LOST:
+                continue
+            return self._applied(answer)
+
+    @staticmethod
+    def _applied(answer: list[bytes]) -> list[str]:
+        status, *rest = (word.decode() for word in answer)
+        if status == "conflict":
+            raise StaleRecord(int(rest[0]))
+        return rest
+
+    def run(self, script: Script, args: Iterable[Word] = (), keys: Sequence[str] = ()) -> Any:
+        """One script that may safely be run again by the caller. Raises `StoreUnavailable` when it is unsure."""
+        return self.run_all([(script, keys, list(args))])[0]
+
+    def run_all(
+        self, calls: Sequence[tuple[Script, Sequence[str], list[Word]]], then: Sequence[tuple[Word, ...]] = ()
+    ) -> list[Any]:
+        """Several scripts, ``then`` plain commands, in one round trip, so that they share one fsync.
+
+        Each is atomic by itself. A plain command's error is in the list, as the exception that it is.
+        """
+        connection = self._connection()
+        commands = [*(script.command(keys, args) for script, keys, args in calls), *then]
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            answers = [self._read(connection) for _ in commands]
+        except LOST as error:
+            connection.disconnect()
+            raise StoreUnavailable("the connection to the store was lost") from error
+        finally:
+            self._pool.release(connection)
+        scripted = [
+            self._retry_whole(call) if isinstance(answer, NoScriptError) else _checked(answer)
+            for call, answer in zip(calls, answers[: len(calls)], strict=True)
+        ]
+        return scripted + answers[len(calls) :]
+
+    def read(self, ask: Callable[[redis.client.Pipeline], object]) -> list[Any]:
+        """Several reads in one round trip; asked once more on a fresh connection when the first is lost."""
+        for last in (False, True):
+            pipe = self.client.pipeline(transaction=False)
+            ask(pipe)
+            try:
+                return list(pipe.execute())
+            except LOST as error:
+                if last:
+                    raise StoreUnavailable("the store cannot be reached") from error
+            except RedisError as error:
+                raise _translated(error) from error
+        raise AssertionError
+
+    def _retry_whole(self, call: tuple[Script, Sequence[str], list[Word]]) -> Any:
+        script, keys, args = call
+        connection = self._connection()
+        try:
+            connection.send_command(*script.command(keys, args, whole=True))
+            return _checked(self._read(connection))
+        except LOST as error:
+            connection.disconnect()
+            raise StoreUnavailable("the connection to the store was lost") from error
+        finally:
+            self._pool.release(connection)
+
+    def _ask(
+        self, connection: Any, script: Script, keys: Sequence[str], args: list[Word], command: tuple[Word, ...]
+    ) -> Any:
+        try:
+            connection.send_command(*command)
+            answer = self._read(connection)
+            if isinstance(answer, NoScriptError):
+                connection.send_command(*script.command(keys, args, whole=True))
+                answer = self._read(connection)
+        except LOST:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+        return _checked(answer)
+
+    def _connection(self) -> Any:
+        try:
+            return self._pool.get_connection()
+        except LOST as error:
+            raise StoreUnavailable("the store cannot be reached") from error
+        except RedisError as error:
+            raise _translated(error) from error
+
+    @staticmethod
+    def _read(connection: Any) -> Any:
+        try:
+            return connection.read_response()
+        except ResponseError as error:
+            return error
+
+
+def _checked(answer: Any) -> Any:
+    if isinstance(answer, RedisError):
+        raise _translated(answer) from answer
+    return answer
+
+
+def _translated(error: RedisError) -> Exception:
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
+        return StoreFull("the store is full", retry_after=30)
+    if isinstance(error, (BusyLoadingError, ReadOnlyError)) or text.startswith(("MISCONF", "LOADING")):
+        return StoreUnavailable("the store does not take writes just now")
+    if isinstance(error, LOST):
+        return StoreUnavailable("the store cannot be reached")
+    return error
