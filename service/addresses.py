@@ -125,9 +125,9 @@ class Policy:
         if plain and not self.allow:
             raise BlockedAddress(f"plain http goes only to networks allowed by {SETTING}; use https")
 
-    def guard(self) -> Guard:
-        """A new guard for one easy handle."""
-        return Guard(self)
+    def guard(self, *, plain: bool = False) -> Guard:
+        """A new guard for one easy handle; ``plain``: plain http may go only to addresses in ``allow``."""
+        return Guard(self, plain=plain)
 
     def _reason(self, address: Address) -> str | None:
         exact = _first(address, EXACT_ONLY)
@@ -145,28 +145,41 @@ class Policy:
 
 
 class Guard:
-    """libcurl's OPENSOCKETFUNCTION for one easy handle; remembers why it refused.
+    """libcurl's OPENSOCKETFUNCTION for one easy handle; ``refusal`` says why it opened nothing.
 
-    ``plain`` says that the transfer is plain http. Set it and clear ``refusal`` before each transfer. A
-    connection that is reused was judged when it was opened.
+    Reset it before each transfer after the first. A connection that is reused was judged when it was opened.
     """
 
-    __slots__ = ("_policy", "plain", "refusal")
+    __slots__ = ("_judge", "_opened", "_policy", "refusal")
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, plain: bool) -> None:
         self._policy = policy
-        self.plain = False
+        self.reset(plain=plain)
+
+    def reset(self, *, plain: bool) -> None:
+        """Forget the transfer before; ``plain`` as for ``Policy.guard``."""
+        self._judge = self._policy.plain_verdict if plain else self._policy.verdict
+        self._opened = False
         self.refusal: str | None = None
 
     def open_socket(self, _purpose: int, address: Any) -> socket.socket | int:
         """A socket for ``address``, pycurl's (family, type, protocol, sockaddr), or SOCKET_BAD."""
         family, kind, protocol, sockaddr = address
-        judge = self._policy.plain_verdict if self.plain else self._policy.verdict
-        if family not in {socket.AF_INET, socket.AF_INET6}:
-            self.refusal = "only IPv4 and IPv6 are called"
-        else:
-            self.refusal = judge(sockaddr[0])
-        return pycurl.SOCKET_BAD if self.refusal else socket.socket(family, kind, protocol)
+        inet = family in {socket.AF_INET, socket.AF_INET6}
+        refusal = self._judge(sockaddr[0]) if inet else "only IPv4 and IPv6 are called"
+        if refusal:
+            # A name may have several addresses; what counts is what became of those that were called.
+            self.refusal = None if self._opened else refusal
+            return pycurl.SOCKET_BAD
+        self._opened, self.refusal = True, None
+        return _Lent(family, kind, protocol)
+
+
+class _Lent(socket.socket):
+    """Closes itself when dropped: pycurl has duplicated its descriptor by then."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _refusal(address: Address, reason: str | None) -> str | None:

@@ -277,8 +277,7 @@ def test_the_guard_remembers_why_it_refused():
 
 
 def test_the_guard_keeps_plain_http_from_a_public_address():
-    guard = NOBODY.guard()
-    guard.plain = True
+    guard = NOBODY.guard(plain=True)
     assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("8.8.8.8")) == pycurl.SOCKET_BAD
     assert "use https" in guard.refusal
 
@@ -287,3 +286,11 @@ def test_the_guard_opens_no_other_family():
     guard = allowing("0.0.0.0/0").guard()
     address = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "/run/some.sock")
     assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, address) == pycurl.SOCKET_BAD
+
+
+def test_a_refused_address_among_others_is_not_the_reason_when_one_was_called():
+    guard = allowing("127.0.0.1").guard()
+    assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("10.0.0.1")) == pycurl.SOCKET_BAD
+    guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("127.0.0.1"))
+    assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("10.0.0.2")) == pycurl.SOCKET_BAD
+    assert guard.refusal is None
