@@ -16,6 +16,7 @@ from service.apikeys import ApiKeys
 from service.deliveries import Deliveries
 from service.errors import StoreUnavailable
 from service.endpoints import Endpoints
+from service.events import EventLog
 from service.jobs import Context, Jobs
 from service.notices import Notices
 from service.presence import Presence
@@ -99,6 +100,10 @@ class Service:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.store)
+
+    @cached_property
+    def events(self) -> EventLog:
+        return EventLog(self.store)
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.predictions import prediction_object, rfc3339
 from schemas.states import OUR_CODES, PRESUMED, JobState, wire_status
+from service import rediskeys
 from service.records import Job, squeeze, unsqueeze
-from service.store import Word
+from service.store import Store, Word
 
 PROCESSING = "prediction.processing"
 COMPLETED = "prediction.completed"
@@ -118,3 +119,31 @@ def bare_prediction(body: bytes) -> bytes:
 
 def _compact(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class EventLog:
+    """The events that are kept."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def put_back(self, event_id: str, own_endpoint: Callable[[str], str]) -> None:
+        """An event that is not fanned out and in no stream any more goes back into its stream.
+
+        ``own_endpoint``: a job's own endpoint, by the job's id.
+        """
+        key = rediskeys.event(event_id)
+        (fields,) = self.store.read(lambda pipe: pipe.hmget(key, "ws", "job", "entry", "doc"))
+        workspace, job, entry, doc = fields
+        if doc is None:
+            self.store.client.zrem(rediskeys.OPEN_EVENTS, event_id)
+            return
+        stream = rediskeys.stream(workspace.decode())
+        seq, standing = self.store.read(
+            lambda pipe: pipe.zscore(rediskeys.events(workspace.decode()), event_id).xrange(stream, entry, entry)
+        )
+        if not standing:
+            body = json.loads(body_of(doc))
+            channel = body["data"]["channel"] or ""
+            row = {"e": event_id, "s": int(seq), "t": body["type"], "c": channel, "w": own_endpoint(job.decode())}
+            self.store.client.hset(key, "entry", self.store.client.xadd(stream, row))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
 from schemas.states import HOLDS_SLOT, PRESUMED, JobState, Reason, check_job_move
@@ -67,6 +67,15 @@ class Jobs:
         if data is None:
             raise NotFound(f"there is no prediction {job_id[:64]}")
         return load_job(int(rev), data)
+
+    def get_all(self, ids: list[str]) -> list[Job | None]:
+        """In the order of ``ids``, in one round trip; None where there is none."""
+
+        def ask(pipe: Any) -> None:
+            for each in ids:
+                pipe.hmget(rediskeys.job(each), "rev", "doc")
+
+        return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
 
     def add(self, job: Job, ops: tuple[Op, ...], guards: tuple[tuple[str, Word, Word], ...]) -> Job:
         """Keep a new job and let it wait. Raises `StaleRecord` with the index of a guard that fails."""
@@ -246,6 +255,16 @@ class Jobs:
         )
         decision = self._ended(job, told.noting(now, word.status))
         return replace(decision, ops=(*_CALM, *decision.ops))
+
+    def let_one_pass(self) -> None:
+        """Submissions are paused and the vendor answers again: one job may try."""
+        (rev,) = self.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "rev"))
+        ops: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "probe", "1"), self._admit())
+        change = Change(rediskeys.VENDOR, int(rev or 0), self.context.token(), ops)
+        try:
+            self.ring(self.store.commit(change))
+        except StaleRecord:
+            return
 
     # -- time -----------------------------------------------------------------------------------------
 

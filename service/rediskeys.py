@@ -13,7 +13,7 @@ APIKEYS = f"{PREFIX}apikeys"
 SERVICE = f"{PREFIX}service"
 """hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL. Stays."""
 VENDOR = f"{PREFIX}vendor"
-"""hash: unknowns (unknown outcomes in a row), probe (one job may pass), secret (sealed), secret_at. Stays."""
+"""hash: rev, tok, unknowns (unknown outcomes in a row), probe (one job may pass), secret (sealed), secret_at. Stays."""
 WORKSPACES = f"{PREFIX}workspaces"
 """set: workspace names. Stays."""
 BEATS = f"{PREFIX}beats"
@@ -89,7 +89,7 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, open (deliveries), <endpoint> -> delivery line. Pruned with its job."""
+    """hash: doc (body), ws, job, entry (in the stream, until fanned out), open (deliveries), <endpoint> -> delivery line. Pruned with its job."""
     return f"{PREFIX}event:{event_id}"
 
 

@@ -61,10 +61,10 @@ local words = {
   admit = function(limit) admit(tonumber(limit)) end,
   event = function(ws, job, event, kind, channel, own, doc)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
-    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job)
     redis.call('ZADD', K.events(ws), seq, event)
     redis.call('ZADD', K.OPEN_EVENTS, now, event)
-    redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
+    local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
+    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry)
     redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
   end,
 }

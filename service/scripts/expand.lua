@@ -28,5 +28,6 @@ if done == '1' then
   redis.call('XACK', K.stream(ws), K.GROUP, entry)
   redis.call('XDEL', K.stream(ws), entry)
   redis.call('ZREM', K.OPEN_EVENTS, event)
+  redis.call('HDEL', key, 'entry')
 end
 return made

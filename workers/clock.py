@@ -1,0 +1,202 @@
+"""The clock: finds by our records what is due, overdue or left behind, and moves it on.
+
+Two clocks do no harm: every step is a compare-and-set, or may be done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from schemas.states import JobState, Reason
+from service import rediskeys
+from service.bootstrap import Service, begin
+from service.deliveries import again
+from service.errors import HookreelError, NotFound, Unavailable
+from service.jobs import UNKNOWNS_THAT_PAUSE
+from service.presence import Watch
+from service.records import Attempt, Job
+from service.store import PRUNE
+from workers.forwarder import free
+
+TICK = 1.0
+RING_AGAIN_MS = 10_000
+"""An admitted job that nobody has begun for so long has lost its bell."""
+LONGEST_SUBMISSION_MS = 150_000
+"""Longer than every deadline of a submission: who still holds the token is not coming back."""
+PROBE_EVERY = 10.0
+REBUILD_AFTER_MS = 15_000
+AT_ONCE = 200
+INTERRUPTED = "interrupted"
+
+
+@dataclass
+class Clock:
+    """``monotonic`` in seconds, ``dice`` in [0, 1)."""
+
+    service: Service
+    watch: Watch
+    monotonic: Callable[[], float] = time.monotonic
+    dice: Callable[[], float] = random.random
+    _rung: dict[str, float] = field(default_factory=dict)
+    _next_probe: float = 0.0
+
+    def tick(self) -> None:
+        """One pass over everything. A part that fails is logged and left to the next pass."""
+        for part in (
+            self.free_the_dead,
+            self.wait_again,
+            self.sweep_window,
+            self.presume,
+            self.probe,
+            self.rebuild_streams,
+            self.prune,
+        ):
+            try:
+                part()
+            except HookreelError as error:
+                logging.getLogger(__name__).warning("clock.failed", extra={"part": part.__name__, "why": error.detail})
+
+    # -- the dead ---------------------------------------------------------------------------------------
+
+    def free_the_dead(self) -> None:
+        """Claims and submissions of processes that beat no more."""
+        _, dead = self.watch.look()
+        for incarnation in sorted(dead):
+            if incarnation.startswith("forwarder-"):
+                self._free_claims(incarnation)
+            if incarnation.startswith("worker-"):
+                self._lose_submissions(incarnation)
+            self.watch.forget(incarnation)
+
+    def _free_claims(self, incarnation: str) -> None:
+        """A claim without an outcome counts as a failed attempt."""
+        schedule = self.service.settings.retry_schedule
+        lost = Attempt(self.service.clock(), None, INTERRUPTED, 0).item()
+        freed = free(self.service, incarnation, lambda n: again(n, schedule, 2 * self.dice() - 1), lost)
+        logging.getLogger(__name__).info("claims.freed", extra={"incarnation": incarnation, "claims": freed})
+
+    def _lose_submissions(self, incarnation: str) -> None:
+        for job in self._window():
+            row = job.submission
+            if job.state is JobState.SUBMITTING and row and row.incarnation == incarnation:
+                self.service.jobs.lose(job.id, row.token)
+
+    # -- jobs -------------------------------------------------------------------------------------------
+
+    def wait_again(self) -> None:
+        """Refused jobs whose delay is over."""
+        for job_id in self._due(rediskeys.LATER, self.service.clock()):
+            self._leniently(self.service.jobs.wait_again, job_id, rediskeys.LATER)
+
+    def sweep_window(self) -> None:
+        """Bells that were lost, slots that nobody needs, submissions that cannot be going on any more."""
+        now, rung = self.monotonic(), {}
+        overdue = []
+        for job in self._window():
+            if job.state is JobState.QUEUED:
+                rung[job.id] = self._rung.get(job.id, now)
+                if now - rung[job.id] > RING_AGAIN_MS / 1000:
+                    overdue.append(job.id)
+                    rung[job.id] = now
+            elif job.is_final or job.state is JobState.UNCERTAIN:
+                self.service.jobs.leave(job.id)
+            elif job.state is JobState.SUBMITTING and job.submission:
+                if self.service.clock() - job.submission.at > LONGEST_SUBMISSION_MS:
+                    self.service.jobs.lose(job.id, job.submission.token)
+        self._rung = rung
+        if overdue:
+            self.service.doorbells.ring(overdue)
+
+    def presume(self) -> None:
+        """Uncertain jobs of which nothing was heard for too long."""
+        before = self.service.clock() - int(self.service.settings.uncertain_after * 1000)
+        for job_id in self._due(rediskeys.UNCERTAIN, before):
+            self._leniently(lambda each: self.service.jobs.presume(each, Reason.OUTCOME_UNKNOWN), job_id, rediskeys.UNCERTAIN)
+
+    def probe(self) -> None:
+        """While submissions are paused: when the vendor answers a harmless question, one job may pass."""
+        (state,) = self.service.store.read(lambda pipe: pipe.hmget(rediskeys.VENDOR, "unknowns", "probe"))
+        unknowns, probe = int(state[0] or 0), state[1]
+        if unknowns < UNKNOWNS_THAT_PAUSE or self.monotonic() < self._next_probe:
+            return
+        self._next_probe = self.monotonic() + PROBE_EVERY
+        if probe and self._under_way(probe.decode()):
+            return
+        try:
+            self.service.vendor.balance()
+        except HookreelError as error:
+            if isinstance(error, Unavailable):
+                return
+        self.service.jobs.let_one_pass()
+
+    def _under_way(self, job_id: str) -> bool:
+        try:
+            return self.service.jobs.get(job_id).state in {JobState.QUEUED, JobState.SUBMITTING}
+        except NotFound:
+            return False
+
+    def _window(self) -> list[Job]:
+        (ids,) = self.service.store.read(lambda pipe: pipe.zrange(rediskeys.WINDOW, 0, -1))
+        found = self.service.jobs.get_all([each.decode() for each in ids])
+        gone = [each.decode() for each, job in zip(ids, found, strict=True) if job is None]
+        if gone:
+            self.service.store.client.zrem(rediskeys.WINDOW, *gone)
+        return [job for job in found if job is not None]
+
+    def _due(self, zset: str, before: int) -> list[str]:
+        (ids,) = self.service.store.read(lambda pipe: pipe.zrangebyscore(zset, "-inf", before, 0, AT_ONCE))
+        return [each.decode() for each in ids]
+
+    def _leniently(self, verb: Callable[[str], object], job_id: str, zset: str) -> None:
+        """``verb``, or out of the index when the record is gone or needs nothing."""
+        try:
+            job = verb(job_id)
+        except NotFound:
+            job = None
+        if job is None or (isinstance(job, Job) and zset == rediskeys.UNCERTAIN and job.state is not JobState.UNCERTAIN):
+            self.service.store.client.zrem(zset, job_id)
+
+    # -- events and old records -------------------------------------------------------------------------
+
+    def rebuild_streams(self) -> None:
+        """Events that are open for long and in no stream any more go back into their stream."""
+        for event_id in self._due(rediskeys.OPEN_EVENTS, self.service.clock() - REBUILD_AFTER_MS):
+            self.service.events.put_back(event_id, self._own_endpoint)
+
+    def _own_endpoint(self, job_id: str) -> str:
+        job = self.service.jobs.get_all([job_id])[0]
+        return job.own_endpoint if job else ""
+
+    def prune(self) -> None:
+        """Final jobs older than the retention, of which nothing is owed."""
+        before = self.service.clock() - int(self.service.settings.retention * 1000)
+        for job_id in self._due(rediskeys.FINAL, before):
+            job = self.service.jobs.get_all([job_id])[0]
+            if job is None:
+                self.service.store.client.zrem(rediskeys.FINAL, job_id)
+                continue
+            args = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+            self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])
+
+
+def main() -> None:
+    """The process: a pass a second until SIGTERM."""
+    service = begin("clock")
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    service.presence.start()
+    clock = Clock(service, Watch(service.store, time.monotonic))
+    while not stop.wait(TICK):
+        clock.tick()
+    service.presence.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The worker: one RQ worker on one queue that runs several tasks at once, each in a thread.
+
+RQ's own workers run one task at a time; a submission is a second of waiting for the vendor. Here one loop
+takes entries, and only when a thread is free, so that nothing taken waits in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import BaseDeathPenalty
+
+from service.bootstrap import Service, begin, boottime
+from service.queue import SUBMIT, TASKS
+from service.store import connect
+from service.submission import Submitter
+from workers import tasks
+
+LOOK_FOR_STOP = 1
+"""Seconds for which the loop waits for an entry. RQ strands an entry that a signal interrupts while it is
+taken, so a stop is only looked for in between."""
+
+
+class ClosedJob(Job):
+    """An entry that can name nothing but our tasks: RQ would import and call anything."""
+
+    @property
+    def func(self) -> Any:
+        if self.func_name not in TASKS.values():
+            raise ValueError(f"{self.func_name[:80]} is no task")
+        return getattr(tasks, self.func_name.rpartition(".")[2])
+
+
+class StoppableQueue(Queue):
+    """A queue that is asked for a second at a time, and not at all once the worker is to stop."""
+
+    job_class = ClosedJob
+    stopping = threading.Event()
+
+    @classmethod
+    def dequeue_any(cls, queues: Any, timeout: int | None, *args: Any, **kwargs: Any) -> Any:
+        if cls.stopping.is_set():
+            raise StopRequested
+        return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
+
+
+class NoDeathPenalty(BaseDeathPenalty):
+    """RQ's time limit works in the main thread only; every call inside a task has a deadline of its own."""
+
+    def setup_death_penalty(self) -> None:
+        return
+
+    def cancel_death_penalty(self) -> None:
+        return
+
+
+class ThreadedWorker(SimpleWorker):
+    """Takes entries one by one and runs up to ``concurrency`` of them at once."""
+
+    job_class = ClosedJob
+    queue_class = StoppableQueue
+    death_penalty_class = NoDeathPenalty
+
+    def __init__(self, *args: Any, concurrency: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._free = threading.Semaphore(concurrency)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="task")
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """Wait for a free thread first: an entry that is taken starts at once."""
+        while not self._free.acquire(timeout=LOOK_FOR_STOP):
+            if StoppableQueue.stopping.is_set():
+                raise StopRequested
+            self.heartbeat()
+        taken = None
+        try:
+            taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        finally:
+            if taken is None:
+                self._free.release()
+        return taken
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        self._threads.submit(self._execute, job, queue)
+
+    def _execute(self, job: Job, queue: Queue) -> None:
+        try:
+            self.perform_job(job, queue, self.prepare_execution(job))
+        except Exception:
+            logging.getLogger(__name__).exception("task.bookkeeping_failed", extra={"task": job.id})
+        finally:
+            self._free.release()
+
+    def _install_signal_handlers(self) -> None:
+        """`main` has its own; RQ's would raise in the middle of taking an entry."""
+
+    def finish(self) -> None:
+        """Wait for the tasks that run."""
+        self._threads.shutdown(wait=True)
+
+
+def make(service: Service) -> ThreadedWorker:
+    """A worker for the submit queue, with connections of its own for RQ's bookkeeping."""
+    tasks.submitter = Submitter(
+        service.jobs, service.vendor, service.incarnation, service.token, boottime, service.callback_url
+    )
+    patient = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 300)
+    connection = connect(service.url, retry=patient)
+    concurrency = service.settings.submit_concurrency
+    return ThreadedWorker(
+        [SUBMIT], connection=connection, serializer=JSONSerializer, name=service.incarnation, concurrency=concurrency
+    )
+
+
+def main() -> None:
+    """The process: until SIGTERM, then the tasks that run are finished."""
+    service = begin("worker")
+    worker = make(service)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: StoppableQueue.stopping.set())
+    service.presence.start()
+    worker.work(logging_level="WARNING")
+    worker.finish()
+    service.presence.stop()
+
+
+if __name__ == "__main__":
+    main()
