@@ -14,6 +14,10 @@ PIP := env -u PYTHONHOME -u PYTHONPATH -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT P
 # The caller's store, vendor, settings, proxies and .netrc are none of the demo's or the tests' business.
 CLEAN := $(BIN)/python -m service.environment
 
+# A .venv whose Python is gone, or that was moved here from elsewhere, is no .venv.
+STALE := $(shell test "$$(cat $(VENV)/ready 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null \
+	|| rm -f $(VENV)/ready $(VENV)/ready-dev)
+
 .PHONY: demo up test check bench fmt clean lock
 
 demo: $(VENV)/ready
@@ -48,17 +52,16 @@ lock:
 	$(LOCK) --group build -o requirements.txt
 	$(LOCK) --group build --group dev -c requirements.txt -o requirements-dev.txt
 
-# The marker is written last: an environment that was left half-made, or was made from other locks or
-# by a Python that is gone, is made anew.
+# The marker is written last: an environment left half-made, or made from other locks, is made anew.
 $(VENV)/ready: requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed: sudo apt-get install python3 python3-venv" >&2; exit 1; }
-	@rm -f $@ $(VENV)/ready-dev
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && $(PIP) --version >/dev/null 2>&1 \
-		|| { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	$(PIP) install --quiet --require-hashes -r requirements.txt
-	PIP_REQUIRE_HASHES=0 $(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (a minute, the first time)"
+	@rm -rf $@ $(VENV)/ready-dev && $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --quiet --require-hashes -r requirements.txt
+	@PIP_REQUIRE_HASHES=0 $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $@
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
-	$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	@echo "Installing what the tests and checks need"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@

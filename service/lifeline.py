@@ -1,16 +1,14 @@
 """A process that must not outlive its owner holds the reading end of a pipe; the owner alone can write.
 
 Nothing is ever written: the kernel closes the owner's end when the owner is gone, however it died, and
-the reader sees the end of the file. ``python -m service.lifeline MODULE ARGUMENTS`` runs a module so.
+the reader sees the end of the file.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import runpy
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
@@ -66,14 +64,3 @@ def _end_after(wait: Callable[[], object]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)
-
-
-def main(arguments: list[str]) -> None:
-    """Run a module as ``python -m`` does, on the lifeline of whoever started this process."""
-    watch()
-    sys.argv = arguments
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

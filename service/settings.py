@@ -19,6 +19,8 @@ DAY = 86_400
 JITTER = 0.2
 LIVE_VENDOR = "https://api.wavespeed.ai"
 SANDBOX_VENDOR = "http://127.0.0.1:8090"
+DATA_DIR = "hookreel-data"
+SECRET_KEY_FILE = "secret-key"
 LOOPBACK = "127.0.0.0/8,::1/128"
 
 
@@ -41,13 +43,13 @@ class Settings:
     """What the vendor signs its callbacks with; ``None``: fetched from the vendor."""
     vendor_proxy: str | None = _setting("HOOKREEL_VENDOR_PROXY", None, parse.proxy_url, secret=True)
     """The only proxy ever used, and only towards the vendor."""
-    public_url: str = _setting("HOOKREEL_PUBLIC_URL", "http://127.0.0.1:8080", parse.web_url)
-    """The base of what the vendor calls back, without a slash at the end."""
+    public_url: str | None = _setting("HOOKREEL_PUBLIC_URL", None, parse.web_url)
+    """The base of what the vendor calls back, without a slash at the end; ``None``: the bound address."""
     api_url: str | None = _setting("HOOKREEL_API_URL", None, parse.web_url)
     """The base of ``urls.get``; ``None``: the request's own origin, in events the public URL."""
     trusted_proxies: tuple[Network, ...] = _setting("HOOKREEL_TRUSTED_PROXIES", "none", parse.networks)
     """Whose ``X-Forwarded-*`` are believed."""
-    data_dir: Path = _setting("HOOKREEL_DATA_DIR", "hookreel-data", parse.directory)
+    data_dir: Path = _setting("HOOKREEL_DATA_DIR", DATA_DIR, parse.directory)
     """Where this machine's files are, an absolute path."""
     secret_keys: tuple[str, ...] = _setting("HOOKREEL_SECRET_KEY", "", parse.secret_keys, secret=True)
     """Fernet keys that encrypt secrets at rest: the first encrypts, all decrypt. Empty: not given."""
@@ -97,7 +99,7 @@ class Settings:
         Raises ``SettingsError`` with all problems at once; none of them shows a secret.
         """
         secrets = tuple(_variable(one) for one in fields(cls) if one.metadata["secret"])
-        environ, problems = parse.read_secrets(environ, secrets)
+        environ, problems = parse.read_secrets(_with_made_key(environ), secrets)
         values, invalid = _read(environ, fields(cls))
         problems += invalid
         if not problems:
@@ -121,9 +123,10 @@ class Settings:
         """Raise ``SettingsError`` when the vendor, being elsewhere, could not call us back."""
         if self.sandbox or is_local(self.vendor_base_url):
             return
-        if not self.public_url.startswith("https://") or is_local(self.public_url):
+        url = self.public_url or "http://127.0.0.1"
+        if not url.startswith("https://") or is_local(url):
             problem = (
-                f"HOOKREEL_PUBLIC_URL: the vendor cannot call {self.public_url} back from where it is; "
+                f"HOOKREEL_PUBLIC_URL: the vendor cannot call {url} back from where it is; "
                 "allowed: a public https URL that leads here, of which only /callbacks/ has to be reachable"
             )
             raise SettingsError([problem])
@@ -173,6 +176,15 @@ class _Environment(Env):
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         return self._given.get(env_key, "").strip() or default
+
+
+def _with_made_key(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The key that `up` made beside the embedded store, where none is given and no other store is named."""
+    names = ("REDIS_URL", "REDIS_URL_FILE", "HOOKREEL_SECRET_KEY", "HOOKREEL_SECRET_KEY_FILE")
+    made = parse.directory(environ.get("HOOKREEL_DATA_DIR", "").strip() or DATA_DIR) / SECRET_KEY_FILE
+    if any(environ.get(name, "").strip() for name in names) or not made.exists():
+        return environ
+    return {**environ, "HOOKREEL_SECRET_KEY_FILE": str(made)}
 
 
 def _read(environ: Mapping[str, str], settings: tuple[Field[Any], ...]) -> tuple[dict[str, Any], list[str]]:

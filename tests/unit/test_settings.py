@@ -142,6 +142,14 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path):
     )
 
 
+def test_the_key_made_beside_the_embedded_store_is_found(tmp_path: Path):
+    (tmp_path / "secret-key").write_text(f"{KEY}\n")
+    here = {"HOOKREEL_DATA_DIR": str(tmp_path)}
+    assert Settings.from_env(here).secret_keys == (KEY,)
+    assert Settings.from_env(here | {"HOOKREEL_SECRET_KEY": OTHER_KEY}).secret_keys == (OTHER_KEY,)
+    assert Settings.from_env(here | {"REDIS_URL": "redis://h"}).secret_keys == ()
+
+
 def test_a_secret_given_twice_is_a_problem(tmp_path: Path):
     (tmp_path / "key").write_text(KEY)
     [problem] = problems(HOOKREEL_SECRET_KEY=KEY, HOOKREEL_SECRET_KEY_FILE=str(tmp_path / "key"))
@@ -162,10 +170,10 @@ def test_retention_shorter_than_the_schedule_and_a_day_is_refused():
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.com", "https://localhost:8080", "https://127.0.0.1", "https://10.0.0.1"]
+    "url", ["", "http://example.com", "https://localhost:8080", "https://127.0.0.1", "https://10.0.0.1"]
 )
 def test_a_vendor_elsewhere_needs_a_public_https_url(url: str):
-    settings = Settings.from_env(LIVE | {"HOOKREEL_PUBLIC_URL": url})
+    settings = Settings.from_env(LIVE | {"HOOKREEL_PUBLIC_URL": url} if url else LIVE)
     with pytest.raises(SettingsError, match="HOOKREEL_PUBLIC_URL: "):
         settings.check_public()
 
