@@ -30,7 +30,7 @@ def check_url(text: str) -> str:
         raise _bad(f"has the scheme {parts.scheme[:16]!r}" if parts.scheme else "is not a URL")
     if "@" in parts.netloc:
         raise _bad("holds a user or a password")
-    if not _is_host(parts.hostname or ""):
+    if not _is_host(parts.hostname or "", bracketed="[" in parts.netloc):
         raise _bad("names no host")
     return text
 
@@ -54,8 +54,8 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
-def _is_host(host: str) -> bool:
-    if ":" not in host:
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    if not bracketed:
         return len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
     try:
         address = IPv6Address(host)
