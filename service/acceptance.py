@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from service.store import StaleRecord, Store, Word
 
 FULL_AT = 0.85
 """Share of the store's memory at which nothing more is accepted: settling and recording need the rest."""
+PLACES_A_MS = 1000
 REMEMBERED_MS = 24 * 3600 * 1000
 IDEMPOTENCY_GUARD = 2
 """The index of its guard; the revision is 1."""
@@ -77,6 +79,7 @@ class Acceptance:
         self.clock = clock
         self.new_id = new_id
         self.max_pending_bytes = max_pending_bytes
+        self._places = itertools.count()
 
     def accept(self, order: Order) -> Job:
         """Keep the job, or find the one that the same idempotency key has made.
@@ -123,6 +126,7 @@ class Acceptance:
             workspace=order.workspace,
             model=order.input.model,
             created_at=at,
+            place=at * PLACES_A_MS + next(self._places) % PLACES_A_MS,
             input=order.input.fields,
             blobs={name: len(data) for name, data in blobs.items()},
             metadata=order.metadata,

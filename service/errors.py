@@ -5,6 +5,7 @@
     HookreelError                 status  permanent
     ├── InvalidInput                 400  yes   carries the faults, field by field
     ├── Unauthorized                 401  yes
+    ├── Forbidden                    403  yes   the key is good, and not for this
     ├── NotFound                     404  yes
     ├── Conflict                     409  yes   the record is in another state
     ├── Gone                         410  yes   the cursor is older than what is kept
@@ -58,6 +59,13 @@ class Unauthorized(HookreelError):
 
     status = 401
     code = "unauthorized"
+
+
+class Forbidden(HookreelError):
+    """The API key is one of ours and does not allow this."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFound(HookreelError):

@@ -145,5 +145,5 @@ class EventLog:
         if not standing:
             body = json.loads(body_of(doc))
             channel = body["data"]["channel"] or ""
-            row = {"e": event_id, "s": int(seq), "t": body["type"], "c": channel, "w": own_endpoint(job.decode())}
+            row: dict[Any, Any] = {"e": event_id, "s": int(seq), "t": body["type"], "c": channel, "w": own_endpoint(job.decode())}
             self.store.client.hset(key, "entry", self.store.client.xadd(stream, row))

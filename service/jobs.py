@@ -82,7 +82,7 @@ class Jobs:
         job = job.noting(job.created_at, "accepted")
         wait: tuple[Op, ...] = (
             ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
-            ("wait", job.workspace, job.id, job.created_at),
+            ("wait", job.workspace, job.id, job.place),
             self._admit(),
         )
         self._commit(Decision(job, (*ops, *wait), guards=guards), rev=0)
@@ -112,7 +112,7 @@ class Jobs:
 
     def _give_back(self, job: Job) -> None:
         """Submissions are paused: the slot goes back, the job waits at its old place."""
-        ops = (("leave", job.id), ("wait", job.workspace, job.id, job.created_at))
+        ops = (("leave", job.id), ("wait", job.workspace, job.id, job.place))
         try:
             self._commit(Decision(job, ops), rev=job.rev)
         except StaleRecord:
@@ -176,6 +176,7 @@ class Jobs:
             *_CALM,
             ("ZREM", rediskeys.UNCERTAIN, job.id),
             ("ZADD", rediskeys.WINDOW, now, job.id),
+            self._admit(),
         )
         told = self.context.tells_processing(job.workspace)
         return Decision(replace(moved, blobs={}), ops, event=events.PROCESSING if told else "")
@@ -283,7 +284,7 @@ class Jobs:
         def decide(job: Job) -> Decision | None:
             back: tuple[Op, ...] = (("ZREM", rediskeys.LATER, job.id),)
             if job.state is JobState.QUEUED:
-                back = (*back, ("wait", job.workspace, job.id, job.created_at), self._admit())
+                back = (*back, ("wait", job.workspace, job.id, job.place), self._admit())
             return Decision(job, back)
 
         return self._change(job_id, decide)

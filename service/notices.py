@@ -59,7 +59,7 @@ class Notices:
     def _listen(self) -> None:
         while True:
             try:
-                pubsub = self._connect().pubsub(ignore_subscribe_messages=False)
+                pubsub = self._connect().pubsub()  # type: ignore[no-untyped-call]
                 pubsub.subscribe(rediskeys.NEWS)
                 for message in pubsub.listen():
                     if message["type"] == "subscribe":

@@ -64,6 +64,8 @@ class Job:
     created_at: int
     input: Mapping[str, Any]
     rev: int = 0
+    place: int = 0
+    """In the order of acceptance, among the jobs that wait."""
     state: JobState = JobState.QUEUED
     reason: Reason | None = None
     blobs: Mapping[str, int] = field(default_factory=dict)

@@ -20,7 +20,7 @@ JITTER = 0.2
 LIVE_VENDOR = "https://api.wavespeed.ai"
 SANDBOX_VENDOR = "http://127.0.0.1:8090"
 DATA_DIR = "hookreel-data"
-SECRET_KEY_FILE = "secret-key"
+MADE_KEY = "secret-key"
 LOOPBACK = "127.0.0.0/8,::1/128"
 
 
@@ -181,7 +181,7 @@ class _Environment(Env):
 def _with_made_key(environ: Mapping[str, str]) -> Mapping[str, str]:
     """The key that `up` made beside the embedded store, where none is given and no other store is named."""
     names = ("REDIS_URL", "REDIS_URL_FILE", "HOOKREEL_SECRET_KEY", "HOOKREEL_SECRET_KEY_FILE")
-    made = parse.directory(environ.get("HOOKREEL_DATA_DIR", "").strip() or DATA_DIR) / SECRET_KEY_FILE
+    made = parse.directory(environ.get("HOOKREEL_DATA_DIR", "").strip() or DATA_DIR) / MADE_KEY
     if any(environ.get(name, "").strip() for name in names) or not made.exists():
         return environ
     return {**environ, "HOOKREEL_SECRET_KEY_FILE": str(made)}

@@ -131,8 +131,12 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
         for key, value in (("username", parts.username), ("password", parts.password))
         if value
     }
-    sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": 2, **login})
-    client: redis.Redis = sentinel.master_for(name, db=int(db or 0), **login, **options)
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        addresses, sentinel_kwargs={"socket_timeout": 2, **login}
+    )
+    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        name, db=int(db or 0), **login, **options
+    )
     return client
 
 
@@ -187,6 +191,11 @@ class Store:
             raise StaleRecord(int(rest[0]))
         return rest
 
+    def load(self) -> None:
+        """Teach the store every script, so that a batch keeps its order from the first time on."""
+        scripts = (COMMIT, EXPAND, CLAIM, OUTCOMES, CLAIMS_OF, PRUNE)
+        self.read(lambda pipe: [pipe.script_load(script.text) for script in scripts])
+
     def run(self, script: Script, args: Iterable[Word] = (), keys: Sequence[str] = ()) -> Any:
         """One script that may safely be run again by the caller. Raises `StoreUnavailable` when it is unsure."""
         return self.run_all([(script, keys, list(args))])[0]
@@ -214,7 +223,7 @@ class Store:
         ]
         return scripted + answers[len(calls) :]
 
-    def read(self, ask: Callable[[redis.client.Pipeline], object]) -> list[Any]:
+    def read(self, ask: Callable[[Any], object]) -> list[Any]:
         """Several reads in one round trip; asked once more on a fresh connection when the first is lost."""
         for last in (False, True):
             pipe = self.client.pipeline(transaction=False)

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
@@ -74,6 +74,7 @@ class Forwarder:
     _entries: list[Entry] = field(default_factory=list)
     _outcomes: list[Word] = field(default_factory=list)
     _doubtful: list[str] = field(default_factory=list)
+    _loaded: bool = False
     _next_claim: float = 0.0
     _next_look: float = 0.0
     _next_rescue: float = 0.0
@@ -98,9 +99,13 @@ class Forwarder:
                 pause = self._until_due()
                 continue
             try:
+                if not self._loaded:
+                    self.service.store.load()
+                    self._loaded = True
                 self._turn()
                 pause = 0.0
             except StoreUnavailable:
+                self._loaded = False
                 logging.getLogger(__name__).warning("forwarder.store_away")
                 pause = 0.5
 
@@ -231,7 +236,7 @@ class Forwarder:
             self.sender.submit(request)
 
     def _judge(self, outcome: Outcome) -> None:
-        claim: Claim = outcome.key
+        claim = cast("Claim", outcome.key)
         endpoint = self.mailroom.endpoint(claim)
         schedule = (endpoint.retry_schedule if endpoint else ()) or self.service.settings.retry_schedule
         jitter = 2 * self.dice() - 1

@@ -189,7 +189,7 @@ def _final(status: int) -> int | None:
 
 def _header_lines(headers: tuple[tuple[str, str], ...]) -> list[str]:
     # libcurl writes "Name;" as an empty header, while "Name:" would take the header away, as with Expect.
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
+    lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers]
     if any(map(_FORBIDDEN.search, lines)):
         raise ValueError("a header with a line break")
     lines.append("Expect:")

@@ -1,0 +1,53 @@
+"""A service on a real store, and the outside world as plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from schemas.inputs import Input
+from schemas.predictions import Prediction
+from service.acceptance import Order
+from service.bootstrap import Service
+from service.settings import Settings
+
+
+@pytest.fixture
+def service(store_url: str) -> Iterator[Service]:
+    """A service of the workspace ``default``, on an empty store."""
+    environ = {"REDIS_URL": store_url, "HOOKREEL_SECRET_KEY": Fernet.generate_key().decode()}
+    made = Service(Settings.from_env(environ), store_url, "test", f"test-{os.getpid()}")
+    made.apikeys.create("default")
+    yield made
+    made.store.client.close()
+
+
+@pytest.fixture
+def order() -> Callable[..., Order]:
+    """An order for one video from an image by URL."""
+
+    def make(**changes: Any) -> Order:
+        fields = {"image": "https://example.com/a.jpg", "prompt": "She smiles.", "duration": 6}
+        values: dict[str, Any] = {
+            "workspace": "default",
+            "input": Input("minimax/hailuo-02/fast", fields, {}),
+            "request": b"request",
+        }
+        return Order(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def word() -> Callable[..., Prediction]:
+    """The vendor's word about a task."""
+
+    def make(status: str = "completed", upstream_id: str = "a" * 32, **changes: Any) -> Prediction:
+        outputs = ("https://cdn.example.com/a.mp4",) if status == "completed" else ()
+        return Prediction(id=upstream_id, status=status, outputs=outputs, **changes)
+
+    return make

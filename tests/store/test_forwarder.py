@@ -1,0 +1,215 @@
+"""The forwarder against a real store and a real receiver."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
+
+import pytest
+from standardwebhooks import Webhook
+
+from schemas.predictions import Prediction
+from schemas.states import DeliveryState
+from service import rediskeys
+from service.acceptance import Order
+from service.addresses import Policy
+from service.bootstrap import Service
+from service.deliveries import Mailroom, delivery_id
+from service.logs import AttemptLog
+from service.notices import EVERYTHING
+from service.records import Delivery, Endpoint, Job
+from service.sender import Sender
+from service.signing import verify_v3
+from workers.forwarder import Forwarder
+
+Orders = Callable[..., Order]
+Words = Callable[..., Prediction]
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+SOON = (0.0, 0.01, 0.01)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it gets; answers what ``statuses`` says, 200 when that is used up."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        self.news = threading.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+    def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.got) >= count, 10), self.got
+            return list(self.got)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        with self.server.news:
+            status = self.server.statuses.pop(0) if self.server.statuses else 200
+            self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.server.news.notify_all()
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def forwarder(service: Service) -> Iterator[Forwarder]:
+    with forwarding(service, Policy(LOOPBACK)) as made:
+        yield made
+
+
+@contextmanager
+def forwarding(service: Service, policy: Policy) -> Iterator[Forwarder]:
+    mailroom = Mailroom(service.store, service.endpoints, time.time, "Hookreel/test")
+    sender = Sender(policy, "Hookreel/test")
+    made = Forwarder(service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error"))
+    thread = threading.Thread(target=made.run)
+    with service.notices.calling(made.ring, EVERYTHING):
+        thread.start()
+        yield made
+        made.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+    sender.close()
+
+
+def subscribe(service: Service, url: str, **fields: object) -> tuple[Endpoint, str]:
+    service.endpoints.policy = Policy(LOOPBACK)
+    return service.endpoints.create("default", {"url": url, **fields})
+
+
+def finished(service: Service, order: Order, word: Prediction) -> Job:
+    job = service.acceptance.accept(order)
+    admitted = service.jobs.admitted(job.id)
+    assert admitted is not None
+    token = service.token()
+    service.jobs.begin(admitted, token, "worker-1")
+    return service.jobs.settle(job.id, token, word)
+
+
+def settled(service: Service, job: Job, endpoint: Endpoint, state: DeliveryState) -> Delivery:
+    deadline = time.monotonic() + 10
+    wanted = delivery_id(job.events[-1], endpoint.id)
+    while True:
+        try:
+            found = service.deliveries.get("default", wanted)
+        except Exception:
+            found = None
+        if found and found.state is state and not found.claim:
+            return found
+        assert time.monotonic() < deadline, found
+        threading.Event().wait(0.01)
+
+
+def test_an_event_reaches_its_endpoint_signed(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    endpoint, secret = subscribe(service, receiver.url)
+    job = finished(service, order(), word())
+    ((headers, body),) = receiver.wait_for(1)
+    Webhook(secret).verify(body, headers)
+    assert json.loads(body)["data"]["id"] == job.id
+    delivery = settled(service, job, endpoint, DeliveryState.DELIVERED)
+    assert [each.status for each in delivery.attempts] == [200]
+    assert service.store.client.zcard(rediskeys.OPEN_EVENTS) == 0
+    assert service.store.client.xlen(rediskeys.stream("default")) == 0
+    assert service.store.client.zcard(rediskeys.FLIGHT) == 0
+    assert service.store.client.hget(rediskeys.event(job.events[-1]), "open") == b"0"
+
+
+def test_a_jobs_own_webhook_is_called_in_the_vendors_format(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    job = finished(service, order(webhook=receiver.url), word("failed"))
+    ((headers, body),) = receiver.wait_for(1)
+    verify_v3(service.endpoints.workspace_secret("default"), headers, body, time.time())
+    told = json.loads(body)
+    assert (told["id"], told["status"]) == (job.id, "failed")
+    assert "metadata" not in told
+
+
+def test_a_failed_attempt_is_repeated_until_the_schedule_ends(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url, retry_schedule=SOON)
+    receiver.statuses = [500, 302, 404]
+    job = finished(service, order(), word())
+    delivery = settled(service, job, endpoint, DeliveryState.EXHAUSTED)
+    assert [each.status for each in delivery.attempts] == [500, 302, 404]
+    ids = {headers["webhook-id"] for headers, _ in receiver.got}
+    assert ids == {job.events[-1]}
+
+
+def test_a_gone_endpoint_is_disabled_and_its_delivery_held(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url)
+    receiver.statuses = [410]
+    job = finished(service, order(), word())
+    settled(service, job, endpoint, DeliveryState.HELD)
+    assert service.endpoints.get("default", endpoint.id).enabled is False
+
+
+def test_a_deleted_endpoints_delivery_is_cancelled(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url, retry_schedule=(0.0, 0.3))
+    receiver.statuses = [500]
+    job = finished(service, order(), word())
+    receiver.wait_for(1)
+    service.endpoints.delete("default", endpoint.id)
+    settled(service, job, endpoint, DeliveryState.CANCELLED)
+    assert len(receiver.got) == 1
+
+
+def test_an_endpoint_made_after_an_event_does_not_hear_of_it(
+    service: Service, order: Orders, word: Words, receiver: Receiver, forwarder: Forwarder
+) -> None:
+    early, _ = subscribe(service, receiver.url)
+    first = finished(service, order(), word())
+    settled(service, first, early, DeliveryState.DELIVERED)
+    late, _ = subscribe(service, receiver.url + "/late")
+    second = finished(service, order(), word())
+    settled(service, second, late, DeliveryState.DELIVERED)
+    fields = service.store.client.hkeys(rediskeys.event(first.events[-1]))
+    assert late.id.encode() not in fields
+
+
+def test_an_address_that_is_refused_is_recorded_as_such(
+    service: Service, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url, retry_schedule=(0.0,))
+    with forwarding(service, Policy(())):
+        job = finished(service, order(), word())
+        (attempt,) = settled(service, job, endpoint, DeliveryState.EXHAUSTED).attempts
+    assert attempt.error == "blocked_address"
+    assert "127.0.0.1" in attempt.detail
+    assert "HOOKREEL_EGRESS_ALLOW" in attempt.detail
+    assert receiver.got == []
