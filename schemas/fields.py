@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -149,7 +148,7 @@ class Number(Told, fields.Float):
     def _read(self, value: Any) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise self._bad(f"{shown(value)} is not a number", "type")
-        if not math.isfinite(value) or not self.least <= value <= self.most:
+        if not self.least <= value <= self.most:
             raise self._bad(f"{shown(value)} is out of range", "range")
         return value
 

@@ -16,7 +16,7 @@ from marshmallow import ValidationError
 from PIL import Image as Pillow
 
 from schemas import images
-from schemas.images import check_url, decode_data_uri, is_data_uri, read
+from schemas.images import decode_data_uri, is_data_uri, read
 
 DATA = Path(__file__).parent.parent / "data"
 ASTRONAUT = (DATA / "astronaut.jpg").read_bytes()
@@ -207,7 +207,8 @@ def test_a_decompression_bomb_is_refused_by_its_head_alone():
     chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
     idat = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     assert fault(read, b"\x89PNG\r\n\x1a\n" + chunk + idat).code == "image_pixels"
-    bomb = plain(400, 400, "JPEG").replace(struct.pack(">HH", 400, 400), struct.pack(">HH", 65_000, 65_000), 1)
+    small, large = struct.pack(">HH", 400, 400), struct.pack(">HH", 65_000, 65_000)
+    bomb = plain(400, 400, "JPEG").replace(small, large, 1)
     assert fault(read, bomb).code == "image_pixels"
 
 
@@ -227,7 +228,8 @@ def test_twenty_megabytes_are_the_limit():
     assert decode_data_uri(uri(ASTRONAUT + bytes(room))).bytes == images.MAX_BYTES
     assert fault(read, ASTRONAUT + bytes(room + 1)).code == "image_too_large"
     complaint = fault(decode_data_uri, uri(ASTRONAUT + bytes(room + 1)))
-    assert (complaint, complaint.code) == ("is 20.0 MB large; at most 20 MB (20971520 bytes)", "image_too_large")
+    assert complaint == "is 20.0 MB large; at most 20 MB (20971520 bytes)"
+    assert complaint.code == "image_too_large"
 
 
 def test_a_huge_data_uri_is_refused_before_it_is_decoded():
@@ -235,7 +237,8 @@ def test_a_huge_data_uri_is_refused_before_it_is_decoded():
 
 
 def test_many_threads_read_large_images_at_once():
-    good, bad, found = picture(2500, 2000, "PNG", "L"), picture(2500, 2000)[:-3000], []
+    good, bad = picture(2500, 2000, "PNG", "L"), picture(2500, 2000)[:-3000]
+    found: list[int | str] = []
 
     def work(data):
         try:
@@ -254,48 +257,10 @@ def test_many_threads_read_large_images_at_once():
 @given(st.data())
 def test_whatever_is_done_to_an_image_ends_in_an_image_or_a_complaint(data):
     original = data.draw(st.sampled_from([ASTRONAUT, plain(400, 400), plain(400, 400, "JPEG")]))
-    start = data.draw(st.integers(0, len(original)))
-    changed = original[:start] + data.draw(st.binary(max_size=64)) + original[start + data.draw(st.integers(0, 64)) :]
+    start, gone = data.draw(st.integers(0, len(original))), data.draw(st.integers(0, 64))
+    changed = original[:start] + data.draw(st.binary(max_size=64)) + original[start + gone :]
     try:
-        assert read(changed).width > 300
-    except ValidationError as error:
-        assert error.messages
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://example.com/a.jpg",
-        "http://example.com:8080/a?b=c&d=%20#e",
-        "HTTPS://EXAMPLE.COM/",
-        "http://127.0.0.1:9/x",
-        "http://[::1]:80/x",
-        "http://a_b.example./x",
-        "https://bücher.example/ä.jpg",
-        "https://example.com/@user",
-    ],
-)
-def test_a_url_of_good_form_is_taken(url):
-    assert check_url(url) == url
-    assert not is_data_uri(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "", "example.com/a.jpg", "//example.com/a", "ftp://example.com/a", "file:///etc/passwd", "javascript:1",
-        "http://", "https:///a", "http://:80/", "http:example.com", "http://./", "http://-/", "http://a..%00/",
-        "http://user:secret@example.com/", "http://user@example.com/", "http://@example.com/",
-        "http://example.com:99999/", "http://example.com:x/", "http://[::1/", "http://[::1%25eth0]/",
-        "http://[v1.a]/", "http://exa mple.com/", "http://example.com/a b", "http://example.com/\n",
-        " http://example.com/", "http://example.com\\@evil.example/", "http://example.com/\u202e",
-        "http://example.com/\ud800", "http://exa\u00admple.com/", "https://example.com/" + "a" * 2029,
-    ],
-)  # fmt: skip
-def test_a_url_of_bad_form_is_refused(url):
-    assert fault(check_url, url)
-
-
-def test_a_refused_url_shows_nothing_of_its_secrets():
-    assert "secret" not in fault(check_url, "ftp://user:secret@example.com/?token=secret")
-    assert "secret" not in fault(check_url, "https://user:secret@example.com/?token=secret")
+        width = read(changed).width
+    except ValidationError:
+        width = None
+    assert width is None or width > 300
