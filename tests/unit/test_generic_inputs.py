@@ -91,7 +91,7 @@ def test_our_own_catalogue_refuses_what_our_schemas_refuse():
 
 
 def nested(levels):
-    value = {}
+    value: dict[str, object] = {}
     for _ in range(levels):
         value = {"a": [value]}
     return value

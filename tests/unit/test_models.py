@@ -63,7 +63,7 @@ def test_a_model_is_named_by_its_id_and_typed_by_what_it_takes():
 
 def test_the_table_cannot_be_changed():
     with pytest.raises(TypeError):
-        MODELS["minimax/hailuo-02/fast"] = None
+        MODELS["minimax/hailuo-02/fast"] = None  # type: ignore[index]
 
 
 @pytest.mark.parametrize("model_id", [*PRICES, "wavespeed-ai/flux-dev", "a/b"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 from marshmallow import ValidationError
@@ -140,24 +141,23 @@ def test_a_very_long_error_is_cut():
     assert len(read_prediction(LEAST | {"error": "x" * 100_000}).error) == 4000
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("id", bad) for bad in (None, 7, "", "a" * 129, "a/b", "a b", "é", "a\n", "\ud800", ["a"])]
-    + [("status", bad) for bad in (None, 7, "", "x" * 65, True, [])]
-    + [
-        ("outputs", bad)
-        for bad in ("https://a.b/c", {}, [1], [None], [["a"]], [True], 7, ["\ud800"], [{"a": math.nan}])
-    ]
-    + [("urls", bad) for bad in ([], "x", 7, {"get": "\ud800"})]
-    + [("has_nsfw_contents", bad) for bad in ("x", [1], ["true"], {}, True)]
-    + [("error", bad) for bad in ({}, 7, [], "\ud800", True)]
-    + [("code", bad) for bad in ("1200", 1.5, True, 10**30)]
-    + [("executionTime", bad) for bad in ("1", math.nan, math.inf, -1, True, 10**400)]
-    + [("timings", bad) for bad in ([], 7, "x")]
-    + [("model", bad) for bad in (7, "x" * 257)]
-    + [("created_at", bad) for bad in (7, {})]
-    + [("input", bad) for bad in ("x", [])],
-)
+WRONG: dict[str, list[Any]] = {
+    "id": [None, 7, "", "a" * 129, "a/b", "a b", "é", "a\n", "\ud800", ["a"]],
+    "status": [None, 7, "", "x" * 65, True, []],
+    "outputs": ["https://a.b/c", {}, [1], [None], [["a"]], [True], 7, ["\ud800"], [{"a": math.nan}]],
+    "urls": [[], "x", 7, {"get": "\ud800"}],
+    "has_nsfw_contents": ["x", [1], ["true"], {}, True],
+    "error": [{}, 7, [], "\ud800", True],
+    "code": ["1200", 1.5, True, 10**30],
+    "executionTime": ["1", math.nan, math.inf, -1, True, 10**400],
+    "timings": [[], 7, "x"],
+    "model": [7, "x" * 257],
+    "created_at": [7, {}],
+    "input": ["x", []],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in WRONG for value in WRONG[field]])
 def test_a_wrong_shape_is_refused_by_its_field(field, value):
     with pytest.raises(ValidationError) as caught:
         read_prediction(LEAST | {field: value})

@@ -147,7 +147,8 @@ def test_the_vendors_list_has_its_defaults_and_filters():
             (PredictionsBody, {"created_after": value}, "created_after")
             for value in ("yesterday", "2026-11-22", "2026-11-22T05:28:00", "2026-13-01T00:00:00Z", 7, "")
         ),
-        *((DeleteBody, body, "ids") for body in ({}, {"ids": []}, {"ids": "a"}, {"ids": ["a"] * 101})),
+        (DeleteBody, {}, "ids"),
+        *((DeleteBody, {"ids": ids}, "ids") for ids in ([], "a", ["a"] * 101)),
         *((DeleteBody, {"ids": [value]}, "ids") for value in ("", 7, None, "a" * 129)),
         (PriceBody, {}, "model_id"),
         (PriceBody, {"model_id": "a/b", "inputs": []}, "inputs"),
