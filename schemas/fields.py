@@ -32,7 +32,7 @@ class Told(fields.Field[Any]):
     """What all of them share: ``allowed`` ends each fault's sentence, and OpenAPI gets it too."""
 
     def __init__(self, *, allowed: str, openapi: Mapping[str, Any] | None = None, **options: Any) -> None:
-        metadata = {"description": allowed[:1].upper() + allowed[1:], **(openapi or {})}
+        metadata = {"description": f"Allowed: {allowed}.", **(openapi or {})}
         super().__init__(metadata=metadata | options.pop("metadata", {}), **options)
         self.allowed = allowed
 
