@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from service import embedded, lifeline
+from tests.waiting import eventually, is_gone
 
 OWNER = """
 import sys
@@ -22,15 +22,6 @@ with embedded.running(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()
 """
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 15) -> bool:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture
@@ -47,10 +38,6 @@ def owner(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
-
-
-def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_store_listens_on_a_private_socket_and_on_no_port(data_dir: Path):
