@@ -174,6 +174,9 @@ class Transfer:
     def _failure(self, code: int, message: str) -> tuple[Error, str]:
         if self._guard.refusal:
             return "blocked_address", self._guard.refusal
+        # libcurl has no code of its own for headers of more than 300 kB.
+        if message.startswith("Too large response headers"):
+            return "too_large", message
         return _ERRORS.get(code, "protocol"), message
 
     def _retry_after(self) -> str | None:
