@@ -218,7 +218,7 @@ class Jobs:
 
     # -- the vendor's word ----------------------------------------------------------------------------
 
-    def settle(self, job_id: str, token: str, word: Prediction) -> Job:
+    def settle(self, job_id: str, token: str, word: Prediction, first: Job | None = None) -> Job:
         """The vendor's signed word about the task of ``token``. Raises `NotFound` for a token of no submission
         and `Conflict` for another task's prediction. A word that was heard before changes nothing."""
 
@@ -233,7 +233,7 @@ class Jobs:
             heard = job.with_submission(token, status=word.status, upstream_id=word.id, outcome="accepted")
             return self._heard(heard, word)
 
-        return self._change(job_id, decide)
+        return self._change(job_id, decide, first)
 
     def _heard(self, job: Job, word: Prediction) -> Decision:
         now = self.context.clock()
@@ -338,9 +338,12 @@ class Jobs:
     def _admit(self) -> Op:
         return ("admit", self.context.max_in_flight)
 
-    def _change(self, job_id: str, decide: Callable[[Job], Decision | None]) -> Job:
+    def _change(
+        self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None
+    ) -> Job:
+        """``first``: the job as the caller has just read it."""
         while True:
-            job = self.get(job_id)
+            job, first = first or self.get(job_id), None
             decision = decide(job)
             if decision is None:
                 return job
