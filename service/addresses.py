@@ -172,7 +172,10 @@ class Guard:
             self.refusal = None if self._opened else refusal
             return pycurl.SOCKET_BAD
         self._opened, self.refusal = True, None
-        return _Lent(family, kind, protocol)
+        try:
+            return _Lent(family, kind, protocol)
+        except OSError:  # no IPv6 here, or no descriptor left: libcurl tries the next address
+            return pycurl.SOCKET_BAD
 
 
 class _Lent(socket.socket):

@@ -294,3 +294,10 @@ def test_a_refused_address_among_others_is_not_the_reason_when_one_was_called():
     guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("127.0.0.1"))
     assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, sockaddr("10.0.0.2")) == pycurl.SOCKET_BAD
     assert guard.refusal is None
+
+
+def test_a_socket_that_the_system_does_not_give_is_no_refusal():
+    guard = allowing("127.0.0.1").guard()
+    address = (socket.AF_INET, socket.SOCK_STREAM, 250, ("127.0.0.1", 80))
+    assert guard.open_socket(pycurl.SOCKTYPE_IPCXN, address) == pycurl.SOCKET_BAD
+    assert guard.refusal is None
