@@ -1,0 +1,1 @@
+"""What is valid: shapes that cross our boundary, the states, the allowed moves."""

@@ -1,0 +1,1 @@
+"""What happens: rules, storage, HTTP."""

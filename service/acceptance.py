@@ -28,7 +28,7 @@ IDEMPOTENCY_GUARD = 2
 
 @dataclass(frozen=True)
 class Order:
-    """A valid submission. ``idempotency_key`` is empty when none was given; ``request`` is what is compared."""
+    """A valid submission. ``idempotency_key`` may be empty; ``request`` is what a replay is compared by."""
 
     workspace: str
     input: Input
@@ -57,13 +57,15 @@ class Capacity:
             self._full = bool(most) and int(info["used_memory"]) > FULL_AT * most
             self._until = now + 1.0
         if self._full:
-            raise StoreFull("the store is nearly full; nothing more is accepted until there is room", retry_after=30)
+            raise StoreFull(
+                "the store is nearly full; nothing more is accepted until there is room", retry_after=30
+            )
 
 
 class Acceptance:
     """``new_id`` makes prediction ids: 32 lowercase hex digits; ``clock`` is in milliseconds."""
 
-    def __init__(  # noqa: PLR0913 - what a job needs at its birth
+    def __init__(
         self,
         jobs: Jobs,
         endpoints: Endpoints,
@@ -97,7 +99,8 @@ class Acceptance:
             if order.idempotency_key and error.guard == IDEMPOTENCY_GUARD:
                 return self._twin(order)
             raise StoreFull(
-                f"the images that wait fill HOOKREEL_MAX_PENDING_BYTES ({self.max_pending_bytes} bytes)", retry_after=30
+                f"the images that wait fill HOOKREEL_MAX_PENDING_BYTES ({self.max_pending_bytes} bytes)",
+                retry_after=30,
             ) from error
 
     def _prepare(
@@ -169,5 +172,3 @@ def _fingerprint(order: Order) -> str:
 def canonical_request(model: str, query: Mapping[str, Any], body: Any) -> bytes:
     """What makes two submissions the same: the model, the query and the body, whatever their order."""
     return json.dumps([model, query, body], sort_keys=True, separators=(",", ":")).encode()
-
-

@@ -14,8 +14,8 @@ from service.acceptance import Acceptance, Capacity
 from service.addresses import Policy
 from service.apikeys import ApiKeys
 from service.deliveries import Deliveries
-from service.errors import StoreUnavailable
 from service.endpoints import Endpoints
+from service.errors import StoreUnavailable
 from service.events import EventLog
 from service.jobs import Context, Jobs
 from service.notices import Notices
@@ -134,7 +134,9 @@ class Service:
     @cached_property
     def vendor(self) -> Vendor:
         settings = self.settings
-        return Vendor(settings.vendor_base_url, settings.vendor_key or SANDBOX_KEY, proxy=settings.vendor_proxy)
+        return Vendor(
+            settings.vendor_base_url, settings.vendor_key or SANDBOX_KEY, proxy=settings.vendor_proxy
+        )
 
     @cached_property
     def public_url(self) -> str:
@@ -143,6 +145,16 @@ class Service:
             return self.settings.public_url
         (told,) = self.store.read(lambda pipe: pipe.hget(rediskeys.SERVICE, "public_url"))
         return told.decode() if told else "http://127.0.0.1:8080"
+
+    def close(self) -> None:
+        """Give up every connection that was made."""
+        made = vars(self)
+        if "notices" in made:
+            self.notices.close()
+        if "doorbells" in made:
+            self.doorbells.connection.close()
+        if "store" in made:
+            self.store.client.close()
 
     def callback_url(self, job_id: str, token: str) -> str:
         return f"{self.public_url}/callbacks/wavespeed/{job_id}/{token}"
@@ -157,7 +169,9 @@ def build(settings: Settings, role: str) -> Service:
     """A service on the store that the settings name, or on the one embedded in the data directory."""
     url = settings.redis_url or embedded.url(settings.data_dir)
     if url is None:
-        raise StoreUnavailable(f"no store is running in {settings.data_dir}: start `hookreel up`, or set REDIS_URL")
+        raise StoreUnavailable(
+            f"no store is running in {settings.data_dir}: start `hookreel up`, or set REDIS_URL"
+        )
     return Service(settings, url, role, f"{role}-{os.getpid()}-{secrets.token_hex(4)}")
 
 

@@ -45,6 +45,7 @@ class Message:
         self._forms: dict[str, bytes] = {}
 
     def body(self, endpoint: Endpoint) -> bytes:
+        """The raw body that this endpoint gets."""
         if endpoint.format == "wavespeed":
             return self._form("wavespeed", events.bare_prediction)
         if not endpoint.include_input:
@@ -175,6 +176,7 @@ def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float
 
 
 def delivery_id(event: str, endpoint: str) -> str:
+    """``dlv_<event>_<endpoint>``: nothing has to be looked up to find it."""
     return f"{ID_PREFIX}{event.removeprefix('evt_')}_{endpoint.removeprefix('ep_')}"
 
 

@@ -20,7 +20,7 @@ SECRET_BYTES = 24
 
 
 class Endpoints:
-    """The endpoints of every workspace. ``random_bytes`` makes secrets, ``new_id`` ids; ``clock`` is in ms."""
+    """Every workspace's endpoints. ``random_bytes`` makes secrets, ``new_id`` ids; ``clock`` is in ms."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Endpoints:
         self._directories: dict[str, Directory] = {}
 
     def create(self, workspace: str, fields: Mapping[str, Any]) -> tuple[Endpoint, str]:
-        """A new endpoint and its secret, from the loaded request. Raises `InvalidInput` for a refused address."""
+        """A new endpoint and its secret, from a loaded request. Raises `InvalidInput`."""
         wanted = dict(fields)
         self.check_url(wanted["url"])
         secret = wanted.pop("secret", None) or new_secret(self.random_bytes(SECRET_BYTES))
@@ -61,8 +61,10 @@ class Endpoints:
         self._commit(endpoint, ops)
         return endpoint, secret
 
-    def own(self, workspace: str, job_id: str, url: str, at: int) -> tuple[Endpoint, tuple[tuple[Word, ...], ...]]:
-        """The endpoint of a job's ``?webhook=`` and the writes that keep it, to be made with the job's own."""
+    def own(
+        self, workspace: str, job_id: str, url: str, at: int
+    ) -> tuple[Endpoint, tuple[tuple[Word, ...], ...]]:
+        """The endpoint of a job's ``?webhook=``, and the writes that keep it together with the job."""
         self.check_url(url, "/webhook")
         endpoint = Endpoint(
             id=self.new_id(),
@@ -73,7 +75,9 @@ class Endpoints:
             format="wavespeed",
             job=job_id,
         )
-        return endpoint, (("HSET", rediskeys.endpoint(endpoint.id), "rev", 1, "doc", dump_endpoint(endpoint)),)
+        return endpoint, (
+            ("HSET", rediskeys.endpoint(endpoint.id), "rev", 1, "doc", dump_endpoint(endpoint)),
+        )
 
     def check_url(self, url: str, pointer: str = "/url") -> None:
         """Raises `InvalidInput` for an address that we would never call, as far as it can be known now."""
@@ -90,6 +94,7 @@ class Endpoints:
         return endpoint
 
     def find(self, endpoint_id: str) -> Endpoint | None:
+        """In any workspace; None where there is none."""
         return self.find_all([endpoint_id])[0]
 
     def find_all(self, ids: list[str]) -> list[Endpoint | None]:
@@ -132,7 +137,11 @@ class Endpoints:
 
     def secret(self, endpoint: Endpoint) -> str:
         """The endpoint's secret in the clear; a job's own endpoint is signed with its workspace's."""
-        return self.sealer.open(endpoint.secret) if endpoint.secret else self.workspace_secret(endpoint.workspace)
+        return (
+            self.sealer.open(endpoint.secret)
+            if endpoint.secret
+            else self.workspace_secret(endpoint.workspace)
+        )
 
     def workspace_secret(self, workspace: str) -> str:
         """The secret of the ``v3`` scheme, made when it is first asked for."""

@@ -40,7 +40,7 @@ def timestamp(ms: int) -> str:
 
 
 def prediction(job: Job, api_url: str) -> dict[str, Any]:
-    """The job as the vendor's prediction object. ``api_url``: the base of ``urls.get``, without ``/api/v3``."""
+    """The job as the vendor's prediction object. ``api_url``: what stands before ``/api/v3`` in its URL."""
     shown = prediction_object(
         id=job.id,
         model=job.model,
@@ -140,10 +140,18 @@ class EventLog:
             return
         stream = rediskeys.stream(workspace.decode())
         seq, standing = self.store.read(
-            lambda pipe: pipe.zscore(rediskeys.events(workspace.decode()), event_id).xrange(stream, entry, entry)
+            lambda pipe: pipe.zscore(rediskeys.events(workspace.decode()), event_id).xrange(
+                stream, entry, entry
+            )
         )
         if not standing:
             body = json.loads(body_of(doc))
             channel = body["data"]["channel"] or ""
-            row: dict[Any, Any] = {"e": event_id, "s": int(seq), "t": body["type"], "c": channel, "w": own_endpoint(job.decode())}
+            row: dict[Any, Any] = {
+                "e": event_id,
+                "s": int(seq),
+                "t": body["type"],
+                "c": channel,
+                "w": own_endpoint(job.decode()),
+            }
             self.store.client.hset(key, "entry", self.store.client.xadd(stream, row))

@@ -59,6 +59,12 @@ class Jobs:
         self.store = store
         self.context = context
         self.ring = ring
+        self._conclusions = {
+            Outcome.ACCEPTED: self._accepted,
+            Outcome.REFUSED: self._refused,
+            Outcome.FAILED: self._refused_for_good,
+            Outcome.UNKNOWN: self._unknown,
+        }
 
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
@@ -138,13 +144,15 @@ class Jobs:
             row = job.submission_by(token)
             if row is None or row.outcome not in {"open", "unknown"}:
                 return None
-            told = job.with_submission(token, outcome=found.outcome.value, upstream_id=found.upstream_id or "")
+            told = job.with_submission(
+                token, outcome=found.outcome.value, upstream_id=found.upstream_id or ""
+            )
             undecided = job.state is JobState.SUBMITTING or (
                 job.state is JobState.UNCERTAIN and found.outcome is not Outcome.UNKNOWN
             )
             if not undecided or job.submission is not row:
                 return Decision(replace(told, upstream_id=told.upstream_id or found.upstream_id or ""))
-            return _CONCLUSIONS[found.outcome](self, told, found)
+            return self._conclusions[found.outcome](told, found)
 
         return self._change(job_id, decide)
 
@@ -170,7 +178,9 @@ class Jobs:
 
     def _accepted(self, job: Job, found: SubmissionOutcome) -> Decision:
         now = self.context.clock()
-        moved = _moved(job, JobState.PROCESSING).noting(now, "processing", upstream_id=found.upstream_id or "")
+        moved = _moved(job, JobState.PROCESSING).noting(
+            now, "processing", upstream_id=found.upstream_id or ""
+        )
         ops = (
             *_drop_blobs(job),
             *_CALM,
@@ -219,8 +229,10 @@ class Jobs:
     # -- the vendor's word ----------------------------------------------------------------------------
 
     def settle(self, job_id: str, token: str, word: Prediction, first: Job | None = None) -> Job:
-        """The vendor's signed word about the task of ``token``. Raises `NotFound` for a token of no submission
-        and `Conflict` for another task's prediction. A word that was heard before changes nothing."""
+        """The vendor's signed word about the task of ``token``; one that was heard before changes nothing.
+
+        Raises `NotFound` for a token of no submission, `Conflict` for another task's prediction.
+        """
 
         def decide(job: Job) -> Decision | None:
             row = job.submission_by(token)
@@ -307,7 +319,9 @@ class Jobs:
 
         def decide(job: Job) -> Decision | None:
             if not job.is_final:
-                raise Conflict(f"prediction {job.id} is {job.state.value}; only a finished one can be deleted")
+                raise Conflict(
+                    f"prediction {job.id} is {job.state.value}; only a finished one can be deleted"
+                )
             if job.deleted_at:
                 return None
             ops = (("ZADD", rediskeys.FINAL, 0, job.id),)
@@ -386,13 +400,6 @@ UNKNOWNS_THAT_PAUSE = 3
 """Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
 
 _CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
-
-_CONCLUSIONS = {
-    Outcome.ACCEPTED: Jobs._accepted,
-    Outcome.REFUSED: Jobs._refused,
-    Outcome.FAILED: Jobs._refused_for_good,
-    Outcome.UNKNOWN: Jobs._unknown,
-}
 
 
 def _moved(job: Job, new: JobState) -> Job:

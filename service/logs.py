@@ -49,8 +49,10 @@ def _fields(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> Mutable
 
 
 class AttemptLog:
-    """The canonical line of each delivery attempt, written in batches: a logger's overhead for each would cost
-    more than the attempt."""
+    """The canonical line of each delivery attempt, written in batches.
+
+    A logger's overhead for each would cost more than the attempt.
+    """
 
     def __init__(self, level: str, out: TextIO | None = None) -> None:
         self._on = level in {"debug", "info"}
@@ -58,6 +60,7 @@ class AttemptLog:
         self._lines: list[str] = []
 
     def note(self, claim: Claim, outcome: Outcome, verdict: Verdict) -> None:
+        """Keep the line of one attempt until `flush`."""
         if not self._on:
             return
         line = {
@@ -77,6 +80,7 @@ class AttemptLog:
         self._lines.append(json.dumps(line, separators=(",", ":")))
 
     def flush(self) -> None:
+        """Write what was noted."""
         if self._lines:
             self._out.write("\n".join(self._lines) + "\n")
             self._out.flush()

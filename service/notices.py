@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError
@@ -29,6 +30,17 @@ class Notices:
         self._bells: dict[str, set[Callable[[], None]]] = defaultdict(set)
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
+        self._closed = False
+        self._pubsub: Any = None
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._closed = True
+        if self._thread is not None:
+            self._ready.wait(1)
+            if self._pubsub is not None and self._pubsub.connection is not None:
+                self._pubsub.connection.disconnect()
+            self._thread.join(5)
 
     @contextmanager
     def bell(self, *topics: str) -> Iterator[threading.Event]:
@@ -57,24 +69,35 @@ class Notices:
                         del self._bells[topic]
 
     def _listen(self) -> None:
-        while True:
-            try:
-                pubsub = self._connect().pubsub()  # type: ignore[no-untyped-call]
-                pubsub.subscribe(rediskeys.NEWS)
-                for message in pubsub.listen():
-                    if message["type"] == "subscribe":
-                        self._ready.set()
-                        self._ring_all()
-                    else:
-                        self._ring(message["data"].decode())
-            except (RedisError, OSError):
-                self._ring_all()
+        while not self._closed:
+            with self._connect() as client:
+                try:
+                    self._follow(client)
+                except (RedisError, OSError):
+                    self._ring_all()
+            if not self._closed:
                 time.sleep(0.5)
+
+    def _follow(self, client: redis.Redis) -> None:
+        with client.pubsub() as self._pubsub:  # type: ignore[no-untyped-call]
+            self._pubsub.subscribe(rediskeys.NEWS)
+            for message in self._pubsub.listen():
+                if self._closed:
+                    return
+                if message["type"] == "subscribe":
+                    self._ready.set()
+                    self._ring_all()
+                else:
+                    self._ring(message["data"].decode())
 
     def _ring(self, news: str) -> None:
         workspace, job, _event = news.split(" ")
         with self._lock:
-            called = [*self._bells.get(EVERYTHING, ()), *self._bells.get(workspace, ()), *self._bells.get(job, ())]
+            called = [
+                *self._bells.get(EVERYTHING, ()),
+                *self._bells.get(workspace, ()),
+                *self._bells.get(job, ()),
+            ]
         for callback in called:
             callback()
 

@@ -26,6 +26,7 @@ class Presence:
         self._stop = threading.Event()
 
     def beat(self) -> None:
+        """Once."""
         self.store.client.hincrby(rediskeys.BEATS, self.incarnation, 1)
 
     def start(self) -> None:

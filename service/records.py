@@ -93,6 +93,7 @@ class Job:
 
     @property
     def is_final(self) -> bool:
+        """Whether it ended."""
         return self.state in FINAL
 
     @property
@@ -101,6 +102,7 @@ class Job:
         return self.submissions[-1] if self.submissions else None
 
     def submission_by(self, token: str) -> Submission | None:
+        """The submission of ``token``."""
         return next((each for each in self.submissions if each.token == token), None)
 
     def noting(self, at: int, what: str, **changes: Any) -> Job:

@@ -13,7 +13,8 @@ APIKEYS = f"{PREFIX}apikeys"
 SERVICE = f"{PREFIX}service"
 """hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL. Stays."""
 VENDOR = f"{PREFIX}vendor"
-"""hash: rev, tok, unknowns (unknown outcomes in a row), probe (one job may pass), secret (sealed), secret_at. Stays."""
+"""hash: rev, tok, unknowns (unknown outcomes in a row), probe (1: one job may pass; or that job), secret
+(sealed), secret_at. Stays."""
 WORKSPACES = f"{PREFIX}workspaces"
 """set: workspace names. Stays."""
 BEATS = f"{PREFIX}beats"
@@ -84,12 +85,12 @@ def events(workspace_name: str) -> str:
 
 
 def stream(workspace_name: str) -> str:
-    """stream: e (event), s (number), t (type), c (channel), w (the job's own endpoint). Gone once fanned out."""
+    """stream: e (event), s (number), t (type), c (channel), w (the job's own endpoint). Until fanned out."""
     return f"{PREFIX}stream:{workspace_name}"
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry (in the stream, until fanned out), open (deliveries), <endpoint> -> delivery line. Pruned with its job."""
+    """hash: doc (body), ws, job, entry (in the stream), open (deliveries), <endpoint> -> line. Until pruned."""
     return f"{PREFIX}event:{event_id}"
 
 
@@ -104,7 +105,7 @@ def endpoint(endpoint_id: str) -> str:
 
 
 def due(workspace_name: str) -> str:
-    """zset: endpoint with waiting deliveries -> when to try next (+inf: at its limit). Goes when none waits."""
+    """zset: endpoint with waiting deliveries -> when to try next (+inf: at its limit). Until none waits."""
     return f"{PREFIX}due:{workspace_name}"
 
 

@@ -25,6 +25,7 @@ class Sealer:
         return "<Sealer>"
 
     def seal(self, text: str) -> str:
+        """Encrypt with the newest key."""
         return self._fernet.encrypt(text.encode()).decode()
 
     def open(self, sealed: str) -> str:

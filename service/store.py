@@ -65,6 +65,7 @@ class Change:
     subject: str = field(default="")
 
     def argv(self) -> list[Word]:
+        """The arguments of scripts/commit.lua."""
         guards = (("rev", self.rev, ""), *self.guards)
         words: list[Word] = [self.token, len(guards)]
         for guard in guards:
@@ -113,7 +114,13 @@ PRUNE = Script("prune")
 
 def connect(url: str, **options: Any) -> redis.Redis:
     """A client that never sends a command twice. ``url``: redis, rediss, unix or sentinel://h1,h2/name/0."""
-    once = {"retry": Retry(NoBackoff(), 0), "protocol": 2, "socket_connect_timeout": 5, "socket_timeout": 10, **options}
+    once = {
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 10,
+        **options,
+    }
     if url.startswith("sentinel://"):
         return _through_sentinel(url, once)
     if url.startswith("unix://"):
@@ -147,7 +154,9 @@ class Store:
     `OutcomeUnknown` when a change cannot be told from one that never happened.
     """
 
-    def __init__(self, url: str, *, patience: float = 2.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: str, *, patience: float = 2.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.client = connect(url)
         self.patience = patience
         self.monotonic = monotonic
@@ -175,7 +184,9 @@ class Store:
                     time.sleep(0.05)
                     continue
                 if sent:
-                    raise OutcomeUnknown("the store did not say whether this was kept", change.subject) from None
+                    raise OutcomeUnknown(
+                        "the store did not say whether this was kept", change.subject
+                    ) from None
                 raise
             try:
                 sent = True
@@ -197,7 +208,7 @@ class Store:
         self.read(lambda pipe: [pipe.script_load(script.text) for script in scripts])
 
     def run(self, script: Script, args: Iterable[Word] = (), keys: Sequence[str] = ()) -> Any:
-        """One script that may safely be run again by the caller. Raises `StoreUnavailable` when it is unsure."""
+        """One script that the caller may safely run again when this raises `StoreUnavailable`."""
         return self.run_all([(script, keys, list(args))])[0]
 
     def run_all(
@@ -250,7 +261,12 @@ class Store:
             self._pool.release(connection)
 
     def _ask(
-        self, connection: Any, script: Script, keys: Sequence[str], args: list[Word], command: tuple[Word, ...]
+        self,
+        connection: Any,
+        script: Script,
+        keys: Sequence[str],
+        args: list[Word],
+        command: tuple[Word, ...],
     ) -> Any:
         try:
             connection.send_command(*command)

@@ -1,4 +1,4 @@
-"""One job's way to the vendor: images first, then the token on disk, then the one POST, then what it came to."""
+"""One job's way to the vendor: images, then the token on disk, then the one POST, then its outcome."""
 
 from __future__ import annotations
 
@@ -28,9 +28,13 @@ class Vendor(Protocol):
 
     def submit(
         self, model: str, body: dict[str, Any], webhook: str, may_send: Callable[[], bool]
-    ) -> SubmissionOutcome: ...
+    ) -> SubmissionOutcome:
+        """As `service.vendor.Vendor.submit`."""
+        ...
 
-    def upload(self, filename: str, data: bytes, content_type: str) -> str: ...
+    def upload(self, filename: str, data: bytes, content_type: str) -> str:
+        """As `service.vendor.Vendor.upload`."""
+        ...
 
 
 @dataclass(frozen=True)

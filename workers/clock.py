@@ -21,7 +21,7 @@ from service.errors import HookreelError, NotFound, Unavailable
 from service.jobs import UNKNOWNS_THAT_PAUSE
 from service.presence import Watch
 from service.records import Attempt, Job
-from service.store import PRUNE
+from service.store import PRUNE, Word
 from workers.forwarder import free
 
 TICK = 1.0
@@ -60,7 +60,9 @@ class Clock:
             try:
                 part()
             except HookreelError as error:
-                logging.getLogger(__name__).warning("clock.failed", extra={"part": part.__name__, "why": error.detail})
+                logging.getLogger(__name__).warning(
+                    "clock.failed", extra={"part": part.__name__, "why": error.detail}
+                )
 
     # -- the dead ---------------------------------------------------------------------------------------
 
@@ -106,18 +108,27 @@ class Clock:
                     rung[job.id] = now
             elif job.is_final or job.state is JobState.UNCERTAIN:
                 self.service.jobs.leave(job.id)
-            elif job.state is JobState.SUBMITTING and job.submission:
-                if self.service.clock() - job.submission.at > LONGEST_SUBMISSION_MS:
-                    self.service.jobs.lose(job.id, job.submission.token)
+            elif self._is_lost(job):
+                self.service.jobs.lose(job.id, job.submissions[-1].token)
         self._rung = rung
         if overdue:
             self.service.doorbells.ring(overdue)
+
+    def _is_lost(self, job: Job) -> bool:
+        row = job.submission
+        if job.state is not JobState.SUBMITTING or row is None:
+            return False
+        return self.service.clock() - row.at > LONGEST_SUBMISSION_MS
 
     def presume(self) -> None:
         """Uncertain jobs of which nothing was heard for too long."""
         before = self.service.clock() - int(self.service.settings.uncertain_after * 1000)
         for job_id in self._due(rediskeys.UNCERTAIN, before):
-            self._leniently(lambda each: self.service.jobs.presume(each, Reason.OUTCOME_UNKNOWN), job_id, rediskeys.UNCERTAIN)
+            self._leniently(
+                lambda each: self.service.jobs.presume(each, Reason.OUTCOME_UNKNOWN),
+                job_id,
+                rediskeys.UNCERTAIN,
+            )
 
     def probe(self) -> None:
         """While submissions are paused: when the vendor answers a harmless question, one job may pass."""
@@ -159,7 +170,9 @@ class Clock:
             job = verb(job_id)
         except NotFound:
             job = None
-        if job is None or (isinstance(job, Job) and zset == rediskeys.UNCERTAIN and job.state is not JobState.UNCERTAIN):
+        if job is None or (
+            isinstance(job, Job) and zset == rediskeys.UNCERTAIN and job.state is not JobState.UNCERTAIN
+        ):
             self.service.store.client.zrem(zset, job_id)
 
     # -- events and old records -------------------------------------------------------------------------
@@ -181,7 +194,7 @@ class Clock:
             if job is None:
                 self.service.store.client.zrem(rediskeys.FINAL, job_id)
                 continue
-            args = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+            args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
             self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])
 
 

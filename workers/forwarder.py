@@ -111,7 +111,9 @@ class Forwarder:
 
     def _due(self) -> bool:
         now = self.monotonic()
-        return bool(self._outcomes or self._entries or self.rung or now >= self._next_look or now >= self._next_claim)
+        return bool(
+            self._outcomes or self._entries or self.rung or now >= self._next_look or now >= self._next_claim
+        )
 
     def _until_due(self) -> float:
         return max(0.0, min(self._next_look, self._next_claim) - self.monotonic())
@@ -123,7 +125,9 @@ class Forwarder:
         self._free_doubtful()
         outcomes, entries = self._outcomes, self._entries
         calls: list[Call] = [(OUTCOMES, (), outcomes)] if outcomes else []
-        directories = {name: self.service.endpoints.directory(name) for name in {each.workspace for each in entries}}
+        directories = {
+            name: self.service.endpoints.directory(name) for name in {each.workspace for each in entries}
+        }
         for entry in entries:
             calls.extend(_expansion(entry, directories[entry.workspace]))
         room = 0 if self.stopping else self.most_in_flight - self.sender.in_flight
@@ -170,7 +174,9 @@ class Forwarder:
     def _make_group(self, workspace: str) -> None:
         """A group that is new, or that somebody deleted: from the beginning, since fan-out is repeatable."""
         try:
-            self.service.store.client.xgroup_create(rediskeys.stream(workspace), rediskeys.GROUP, "0", mkstream=True)
+            self.service.store.client.xgroup_create(
+                rediskeys.stream(workspace), rediskeys.GROUP, "0", mkstream=True
+            )
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -227,7 +233,9 @@ class Forwarder:
         try:
             request = self.mailroom.request(claim, endpoint)
         except HookreelError as error:
-            logging.getLogger(__name__).error("delivery.unsignable", extra={"endpoint": endpoint.id, "why": error.detail})
+            logging.getLogger(__name__).warning(
+                "delivery.unsignable", extra={"endpoint": endpoint.id, "why": error.detail}
+            )
             self._outcomes.extend(claim.outcome("r60000"))
             return
         if request is None:
@@ -293,7 +301,10 @@ def _expansion(entry: Entry, directory: Directory) -> list[Call]:
         wanted.append(entry.own)
     chunks = [wanted[at : at + CHUNK] for at in range(0, len(wanted), CHUNK)] or [[]]
     head = (entry.workspace, entry.event, entry.id)
-    return [(EXPAND, (), [*head, int(number == len(chunks)), *chunk]) for number, chunk in enumerate(chunks, start=1)]
+    return [
+        (EXPAND, (), [*head, int(number == len(chunks)), *chunk])
+        for number, chunk in enumerate(chunks, start=1)
+    ]
 
 
 def _entry(workspace: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

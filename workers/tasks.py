@@ -1,4 +1,4 @@
-"""What an RQ entry may name, one line each. The worker puts its `Submitter` here before it takes anything."""
+"""What an RQ entry may name, one function each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from service.submission import Submitter
 
-submitter: Submitter
+hands: dict[str, Submitter] = {}
+"""Who does the work; `workers.worker` fills it before it takes an entry."""
 
 
 def submit(job_id: str) -> None:
     """Submit a job, unless there is nothing to do any more."""
-    submitter.submit(job_id)
+    hands["submit"].submit(job_id)

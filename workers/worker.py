@@ -36,9 +36,11 @@ class ClosedJob(Job):
 
     @property
     def func(self) -> Any:
-        if self.func_name not in TASKS.values():
-            raise ValueError(f"{self.func_name[:80]} is no task")
-        return getattr(tasks, self.func_name.rpartition(".")[2])
+        """The task; raises ValueError for any other name."""
+        name = self.func_name or ""
+        if name not in TASKS.values():
+            raise ValueError(f"{name[:80]} is no task")
+        return getattr(tasks, name.rpartition(".")[2])
 
 
 class StoppableQueue(Queue):
@@ -49,6 +51,7 @@ class StoppableQueue(Queue):
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: int | None, *args: Any, **kwargs: Any) -> Any:
+        """As RQ's, or StopRequested."""
         if cls.stopping.is_set():
             raise StopRequested
         return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
@@ -58,10 +61,10 @@ class NoDeathPenalty(BaseDeathPenalty):
     """RQ's time limit works in the main thread only; every call inside a task has a deadline of its own."""
 
     def setup_death_penalty(self) -> None:
-        return
+        """Nothing."""
 
     def cancel_death_penalty(self) -> None:
-        return
+        """Nothing."""
 
 
 class ThreadedWorker(SimpleWorker):
@@ -91,6 +94,7 @@ class ThreadedWorker(SimpleWorker):
         return taken
 
     def execute_job(self, job: Job, queue: Queue) -> None:
+        """In one of the threads; returns at once."""
         self._threads.submit(self._execute, job, queue)
 
     def _execute(self, job: Job, queue: Queue) -> None:
@@ -111,14 +115,18 @@ class ThreadedWorker(SimpleWorker):
 
 def make(service: Service) -> ThreadedWorker:
     """A worker for the submit queue, with connections of its own for RQ's bookkeeping."""
-    tasks.submitter = Submitter(
+    tasks.hands[SUBMIT] = Submitter(
         service.jobs, service.vendor, service.incarnation, service.token, boottime, service.callback_url
     )
     patient = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 300)
     connection = connect(service.url, retry=patient)
     concurrency = service.settings.submit_concurrency
     return ThreadedWorker(
-        [SUBMIT], connection=connection, serializer=JSONSerializer, name=service.incarnation, concurrency=concurrency
+        [SUBMIT],
+        connection=connection,
+        serializer=JSONSerializer,
+        name=service.incarnation,
+        concurrency=concurrency,
     )
 
 

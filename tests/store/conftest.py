@@ -23,7 +23,7 @@ def service(store_url: str) -> Iterator[Service]:
     made = Service(Settings.from_env(environ), store_url, "test", f"test-{os.getpid()}")
     made.apikeys.create("default")
     yield made
-    made.store.client.close()
+    made.close()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from service.acceptance import Order
 from service.addresses import Policy
 from service.bootstrap import Service
 from service.deliveries import Mailroom, delivery_id
+from service.errors import NotFound
 from service.logs import AttemptLog
 from service.notices import EVERYTHING
 from service.records import Delivery, Endpoint, Job
@@ -89,7 +90,9 @@ def forwarder(service: Service) -> Iterator[Forwarder]:
 def forwarding(service: Service, policy: Policy) -> Iterator[Forwarder]:
     mailroom = Mailroom(service.store, service.endpoints, time.time, "Hookreel/test")
     sender = Sender(policy, "Hookreel/test")
-    made = Forwarder(service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error"))
+    made = Forwarder(
+        service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error")
+    )
     thread = threading.Thread(target=made.run)
     with service.notices.calling(made.ring, EVERYTHING):
         thread.start()
@@ -120,7 +123,7 @@ def settled(service: Service, job: Job, endpoint: Endpoint, state: DeliveryState
     while True:
         try:
             found = service.deliveries.get("default", wanted)
-        except Exception:
+        except NotFound:
             found = None
         if found and found.state is state and not found.claim:
             return found

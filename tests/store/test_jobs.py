@@ -19,7 +19,9 @@ from service.records import Job
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
-ACCEPTED = classify(Observation(sent=True, status=200, body=b'{"code":200,"data":{"id":"' + b"a" * 32 + b'"}}'))
+ACCEPTED = classify(
+    Observation(sent=True, status=200, body=b'{"code":200,"data":{"id":"' + b"a" * 32 + b'"}}')
+)
 UNKNOWN = classify(Observation(sent=True, trouble="cut"))
 REFUSED = classify(Observation(sent=False, trouble="refused"))
 FAILED = classify(Observation(sent=True, status=400, body=b'{"code":400,"message":"no credits"}'))
@@ -35,7 +37,8 @@ def begun(service: Service, order: Order) -> tuple[Job, str]:
 
 
 def in_window(service: Service) -> list[str]:
-    return [each.decode() for each in service.store.client.zrange(rediskeys.WINDOW, 0, -1)]
+    (ids,) = service.store.read(lambda pipe: pipe.zrange(rediskeys.WINDOW, 0, -1))
+    return [each.decode() for each in ids]
 
 
 def last_event(service: Service, job: Job) -> dict[str, object]:
@@ -75,7 +78,9 @@ def test_a_word_that_was_heard_before_changes_nothing(service: Service, order: O
     assert service.jobs.settle(job.id, token, word("failed")) == first
 
 
-def test_a_word_under_a_token_of_no_submission_is_not_heard(service: Service, order: Orders, word: Words) -> None:
+def test_a_word_under_a_token_of_no_submission_is_not_heard(
+    service: Service, order: Orders, word: Words
+) -> None:
     job, _ = begun(service, order())
     with pytest.raises(NotFound):
         service.jobs.settle(job.id, "0" * 32, word())
@@ -115,7 +120,9 @@ def test_a_job_refused_for_good_fails_with_an_event(service: Service, order: Ord
     assert last_event(service, job)["type"] == "prediction.failed"
 
 
-def test_an_unknown_outcome_leaves_the_window_and_may_still_be_accepted(service: Service, order: Orders) -> None:
+def test_an_unknown_outcome_leaves_the_window_and_may_still_be_accepted(
+    service: Service, order: Orders
+) -> None:
     job, token = begun(service, order())
     assert service.jobs.conclude(job.id, token, UNKNOWN).state is JobState.UNCERTAIN
     assert in_window(service) == []
@@ -170,7 +177,9 @@ def test_the_same_idempotency_key_finds_the_same_job(service: Service, order: Or
         service.acceptance.accept(order(idempotency_key="k1", request=b"another"))
 
 
-def test_an_open_job_cannot_be_deleted_and_a_final_one_can(service: Service, order: Orders, word: Words) -> None:
+def test_an_open_job_cannot_be_deleted_and_a_final_one_can(
+    service: Service, order: Orders, word: Words
+) -> None:
     job, token = begun(service, order())
     with pytest.raises(Conflict, match="submitting"):
         service.jobs.mark_deleted(job.id)
