@@ -150,8 +150,8 @@ class _Plain(HTTPConnection):
         super().connect()
         self._line.open()
         # urllib3 would send under the connect timeout, and Python counts that for a whole `sendall`.
-        pass
-        pass
+        self.timeout = self._line.seconds
+        self.sock.settimeout(self._line.seconds)
 
 
 class _Secure(_Plain, HTTPSConnection):
