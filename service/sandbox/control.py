@@ -70,7 +70,7 @@ class Control:
 
     def release(self) -> Response:
         """``POST /sandbox/release``: send the webhooks that are held."""
-        return reply({"released": self.line.courier.release()})
+        return reply({"released": self.line.courier.release(self._account().name or None)})
 
     def ready(self) -> Response:
         """``GET /livez``."""

@@ -108,11 +108,14 @@ class Uploads:
         """Whether it is too late for the PUT."""
         return ticket.expires_ns <= self._now_ns()
 
-    def receive(self, ticket: Ticket, stream: IO[bytes]) -> int | None:
-        """Store the file; its size, or None when it is longer than the ticket says (nothing is kept)."""
+    def receive(self, ticket: Ticket, stream: IO[bytes], *, exact: bool = True) -> int | None:
+        """Store the file; its size, or None, and nothing is kept, when it is not as large as the ticket says.
+
+        ``exact``: a smaller one is no good either.
+        """
         path = self._files.new()
         written = _copied(stream, path, ticket.size)
-        if written is None:
+        if written is None or (exact and written < ticket.size):
             path.unlink(missing_ok=True)
             return None
         self._set(replace(ticket, name=self._files.keep(path)))

@@ -96,7 +96,7 @@ class Counter:
         if admission is Admission.START:
             self.line.start(task.id, order.account)
         if task.webhook and order.switches.callback == "before_answer":
-            self.line.tasks.wait(task.id, lambda changed: changed.callbacks > 0, OVERTAKING_SECONDS)
+            self.line.tasks.wait(task.id, _overtaken, OVERTAKING_SECONDS)
         return task
 
     def _pictures(self, order: Order, parsed: inputs.Input) -> dict[str, str]:
@@ -151,6 +151,11 @@ def _overrides(account: Account, body: dict[str, Any]) -> dict[str, Any]:
         raise Refusal(400, f"[sandbox: ...] in the prompt: {error}") from None
 
 
+def _overtaken(task: Task) -> bool:
+    silent = task.final and task.status not in task.switches.callback_statuses
+    return task.callbacks > 0 or silent
+
+
 def _flag(body: dict[str, Any], name: str) -> bool:
     value = body.pop(name, False)
     if not isinstance(value, bool):
@@ -175,7 +180,9 @@ def _parsed(order: Order) -> inputs.Input:
 
 
 def _check_webhook(url: str | None) -> None:
+    if url is None:
+        return
     try:
-        check_callable_url(url or "http://nowhere")
+        check_callable_url(url)
     except ValidationError as error:
         raise Refusal(400, f"webhook: {error.messages[0]}") from None

@@ -62,10 +62,11 @@ class Courier:
         else:
             self._timeline.after(switches.callback_delay, self._lane, partial(self._final, task))
 
-    def release(self) -> int:
-        """Send what is held; how many that were."""
+    def release(self, account: str | None) -> int:
+        """Send what is held, for the account of this name or (None) for all; how many that were."""
         with self._lock:
-            held, self._held = self._held, []
+            held = [task for task in self._held if account in {None, task.account.name}]
+            self._held = [task for task in self._held if account not in {None, task.account.name}]
         for task in held:
             self._lane.put(partial(self._final, task))
         return len(held)
