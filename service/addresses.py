@@ -182,7 +182,8 @@ class _Lent(socket.socket):
     """Closes itself when dropped: pycurl has duplicated its descriptor by then."""
 
     def __del__(self) -> None:
-        self.close()
+        if self.fileno() >= 0:
+            self.close()
 
 
 def _refusal(address: Address, reason: str | None) -> str | None:
