@@ -13,7 +13,7 @@ from typing import Any
 from schemas.inputs import Input
 from service import rediskeys
 from service.endpoints import Endpoints
-from service.errors import Conflict, IdempotencyMismatch, StoreFull
+from service.errors import Conflict, IdempotencyMismatch, NotFound, StoreFull
 from service.jobs import Jobs
 from service.records import Job
 from service.store import StaleRecord, Store, Word
@@ -150,7 +150,10 @@ class Acceptance:
                 "Idempotency-Key: it was used for another request in the last 24 hours; "
                 "allowed: the same request again, or a fresh key"
             )
-        return self.jobs.get(job_id)
+        try:
+            return self.jobs.get(job_id)
+        except NotFound:
+            raise Conflict("Idempotency-Key: the prediction that it made was deleted; use a fresh key") from None
 
     def _twin(self, order: Order) -> Job:
         """The request that came at the same moment with the same key has won."""

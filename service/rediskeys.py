@@ -38,7 +38,7 @@ FINAL = f"{PREFIX}final"
 OPEN_EVENTS = f"{PREFIX}open-events"
 """zset: event not yet fanned out -> when it happened. Streams and groups are rebuilt from it."""
 TURNS = f"{PREFIX}turns"
-"""zset: workspace with deliveries to try -> turn. Goes when nothing of it waits."""
+"""zset: workspace with deliveries to try -> when its turn comes. Goes when nothing of it can be tried."""
 FLIGHT = f"{PREFIX}flight"
 """zset: "event endpoint" under a claim -> when it was claimed. Goes with the outcome."""
 

@@ -30,6 +30,7 @@ RING_AGAIN_MS = 10_000
 LONGEST_SUBMISSION_MS = 150_000
 """Longer than every deadline of a submission: who still holds the token is not coming back."""
 PROBE_EVERY = 10.0
+LONGEST_PROBE_WAIT = 300.0
 REBUILD_AFTER_MS = 15_000
 AT_ONCE = 200
 INTERRUPTED = "interrupted"
@@ -45,6 +46,7 @@ class Clock:
     dice: Callable[[], float] = random.random
     _rung: dict[str, float] = field(default_factory=dict)
     _next_probe: float = 0.0
+    _probe_wait: float = 0.0
 
     def tick(self) -> None:
         """One pass over everything. A part that fails is logged and left to the next pass."""
@@ -134,9 +136,14 @@ class Clock:
         """While submissions are paused: when the vendor answers a harmless question, one job may pass."""
         (state,) = self.service.store.read(lambda pipe: pipe.hmget(rediskeys.VENDOR, "unknowns", "probe"))
         unknowns, probe = int(state[0] or 0), state[1]
-        if unknowns < UNKNOWNS_THAT_PAUSE or self.monotonic() < self._next_probe:
+        if unknowns < UNKNOWNS_THAT_PAUSE:
+            self._probe_wait = PROBE_EVERY
             return
-        self._next_probe = self.monotonic() + PROBE_EVERY
+        if self.monotonic() < self._next_probe:
+            return
+        self._next_probe = self.monotonic() + self._probe_wait
+        # Every probe that fails may have been billed.
+        self._probe_wait = min(2 * self._probe_wait, LONGEST_PROBE_WAIT)
         if probe and self._under_way(probe.decode()):
             return
         try:

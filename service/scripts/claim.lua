@@ -6,7 +6,7 @@
 local token, limit, share = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local claims, revisions, soonest = {-1, ''}, {}, nil
+local claims, revisions = {-1, ''}, {}
 
 local function serve(ws, ep, most)
   local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
@@ -38,10 +38,10 @@ local function serve(ws, ep, most)
   return taken
 end
 
-local turns = redis.call('ZRANGE', K.TURNS, 0, 63)
-for i, ws in ipairs(turns) do
+local served = redis.call('ZRANGE', K.TURNS, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
+for i, ws in ipairs(served) do
   if limit <= 0 then break end
-  local quota, took = math.ceil(limit / (#turns - i + 1)), 0
+  local quota, took = math.ceil(limit / (#served - i + 1)), 0
   while took < quota do
     local eps = redis.call('ZRANGE', K.due(ws), '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
     if #eps == 0 then break end
@@ -54,16 +54,17 @@ for i, ws in ipairs(turns) do
   end
   limit = limit - took
   if took > 0 then
-    redis.call('ZADD', K.TURNS, redis.call('INCR', K.TURN), ws)
     revisions[#revisions + 1] = ws .. '=' .. (redis.call('HGET', K.workspace(ws), 'endpoints') or '0')
   end
-  local first = redis.call('ZRANGE', K.due(ws), 0, 0, 'WITHSCORES')
-  if not first[2] then
+  local first = redis.call('ZRANGE', K.due(ws), 0, 0, 'WITHSCORES')[2]
+  if not first or first == 'inf' then
     redis.call('ZREM', K.TURNS, ws)
-  elseif first[2] ~= 'inf' and (not soonest or tonumber(first[2]) < soonest) then
-    soonest = tonumber(first[2])
+  else
+    -- Whoever was just served stands behind everybody whose turn came before now.
+    redis.call('ZADD', K.TURNS, math.max(now, tonumber(first)), ws)
   end
 end
 claims[2] = table.concat(revisions, ' ')
-if soonest then claims[1] = math.max(0, soonest - now) end
+local soonest = redis.call('ZRANGE', K.TURNS, 0, 0, 'WITHSCORES')[2]
+if soonest then claims[1] = math.max(0, tonumber(soonest) - now) end
 return claims

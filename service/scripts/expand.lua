@@ -19,9 +19,7 @@ if redis.call('EXISTS', key) == 1 then
   if made > 0 then
     redis.call('HINCRBY', key, 'open', made)
     redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
-    if not redis.call('ZSCORE', K.TURNS, ws) then
-      redis.call('ZADD', K.TURNS, redis.call('INCR', K.TURN), ws)
-    end
+    redis.call('ZADD', K.TURNS, 'LT', now, ws)
   end
 end
 if done == '1' then

@@ -56,9 +56,7 @@ for ep, ws in pairs(touched) do
   local next = redis.call('ZRANGE', K.wait(ep), 0, 0, 'WITHSCORES')
   if next[2] then
     redis.call('ZADD', K.due(ws), next[2], ep)
-    if not redis.call('ZSCORE', K.TURNS, ws) then
-      redis.call('ZADD', K.TURNS, redis.call('INCR', K.TURN), ws)
-    end
+    redis.call('ZADD', K.TURNS, 'LT', next[2], ws)
   else
     redis.call('ZREM', K.due(ws), ep)
   end
