@@ -1,0 +1,62 @@
+"""``/livez``: this process answers. ``/readyz``: it reaches its store, and what else there is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flask import Flask, Response, jsonify
+
+from service.bootstrap import Service
+from service.errors import Unavailable
+from service.presence import Watch
+from service.vendorsecret import VendorSecret
+
+ROLES: Final = ("worker", "forwarder", "clock")
+
+
+@dataclass(frozen=True)
+class Health:
+    """The views, and what they need."""
+
+    service: Service
+    secret: VendorSecret
+    _looking: threading.Lock = field(default_factory=threading.Lock)
+
+    def register(self, app: Flask) -> None:
+        """Neither asks for an API key."""
+        watch = Watch(self.service.store, time.monotonic)
+        app.add_url_rule("/livez", "livez", lambda: jsonify({"live": True}))
+        app.add_url_rule("/readyz", "readyz", lambda: self.readiness(watch))
+
+    def readiness(self, watch: Watch) -> Response:
+        """503 only without the store: a worker's absence must not take the callback from a load balancer."""
+        try:
+            with self._looking:
+                alive, _ = watch.look()
+        except Unavailable as error:
+            return _told({"store": _check(ok=False, detail=error.detail)}, ready=False)
+        return _told({"store": _check(ok=True), **_roles(alive), "vendor_secret": self._secret()}, ready=True)
+
+    def _secret(self) -> dict[str, Any]:
+        known = self.secret.known
+        return _check(ok=known, detail="" if known else "not known yet; callbacks are answered with 503")
+
+
+def _roles(alive: set[str]) -> dict[str, Any]:
+    names = [incarnation.partition("-")[0] for incarnation in alive]
+    return {role: _check(ok=role in names, detail=f"{names.count(role)} running") for role in ROLES}
+
+
+def _check(*, ok: bool, detail: str = "") -> dict[str, Any]:
+    return {"ok": ok, "detail": detail}
+
+
+def _told(checks: dict[str, Any], *, ready: bool) -> Response:
+    response = jsonify({"ready": ready, "checks": checks})
+    response.status_code = 200 if ready else 503
+    if not ready:
+        response.headers["Retry-After"] = "5"
+    return response

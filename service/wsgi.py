@@ -1,0 +1,49 @@
+"""What granian serves: ``granian --interface wsgi service.wsgi:app``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Final
+
+from service import rediskeys
+from service.api import SECRET, create_app
+from service.bootstrap import Service, begin
+from service.errors import Unavailable
+from service.store import LOST
+from service.vendorsecret import VendorSecret
+
+TRIED_AGAIN: Final = 2.0
+
+
+def announce(service: Service, port: str) -> None:
+    """Tell the store that this process is there, and where the vendor calls back unless that was set."""
+    if service.settings.public_url is None:
+        service.store.client.hset(rediskeys.SERVICE, "public_url", f"http://127.0.0.1:{port}")
+    service.presence.start()
+
+
+def prepare(service: Service, secret: VendorSecret, port: str) -> None:
+    """What may have to wait for the store and the vendor: tried until it is done, beside the serving."""
+    for step in (lambda: announce(service, port), secret.current):
+        while not _done(step):
+            time.sleep(TRIED_AGAIN)
+
+
+def _done(step: object) -> bool:
+    try:
+        step()  # type: ignore[operator]
+    except (Unavailable, *LOST) as error:
+        logging.getLogger(__name__).warning("web.waits", extra={"detail": str(error)})
+        return False
+    return True
+
+
+_service = begin("web")
+app = create_app(_service)
+_port = os.environ.get("PORT") or os.environ.get("HOOKREEL_PORT") or "8080"
+threading.Thread(
+    target=prepare, args=(_service, app.extensions[SECRET], _port), name="prepare", daemon=True
+).start()
