@@ -26,10 +26,10 @@ from service.sandbox.studio import Studio
 from service.sandbox.submit import Counter
 from service.sandbox.tasks import Tasks
 from service.sandbox.timeline import Lane, Timeline
+from service.sandbox.visits import LARGEST_BODY
 from service.sandbox.webhooks import Courier
 from service.sandbox.wire import Wire
 
-LARGEST_BODY = 64 * 1024 * 1024
 CALLS_AT_ONCE = 32
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 # A callback address comes from the operator's own software and may well be another container's; a picture's

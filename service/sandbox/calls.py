@@ -79,7 +79,8 @@ def _perform(curl: pycurl.Curl, url: str, policy: Policy, seconds: float, keep: 
 
 
 def _set_up(curl: pycurl.Curl, url: str, seconds: float) -> None:
-    curl.setopt(pycurl.URL, url)
+    # As bytes: pycurl refuses a text beyond ASCII, which a picture's URL may be.
+    curl.setopt(pycurl.URL, url.encode())
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.FOLLOWLOCATION, 0)

@@ -141,6 +141,9 @@ class Line:
             self._finish(task, status="failed", code=failed.code, error=f"{TEXTS[failed.code]}: {failed}")
         except (Unfilmed, OSError) as error:
             self._finish(task, status="failed", code=1403, error=f"{TEXTS[1403]}: {error}")
+        except Exception:
+            self._finish(task, status="failed", code=5000, error=TEXTS[5000])
+            raise
 
     def _pictures(self, task: Task) -> dict[str, str]:
         """The task's pictures as files by parameter; those given by URL are fetched and looked at now."""

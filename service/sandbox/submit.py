@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 from marshmallow import ValidationError
 
 from schemas import inputs
@@ -130,6 +130,8 @@ def shown(task: Task, line: Line) -> dict[str, Any]:
 def _read(account: Account, model: str) -> Order:
     body = visits.json_object()
     overrides = _overrides(account, body)
+    switches = account.switches(overrides)
+    g.shape = switches.error_shape
     sync, base64_output = _flag(body, "enable_sync_mode"), _flag(body, "enable_base64_output")
     return Order(
         account=account,
@@ -139,7 +141,7 @@ def _read(account: Account, model: str) -> Order:
         base64=base64_output,
         webhook=request.args.get("webhook") or None,
         overrides=overrides,
-        switches=account.switches(overrides),
+        switches=switches,
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import g, request
+from marshmallow import ValidationError
 
+from schemas import documents
 from schemas.faults import flatten
 from service.errors import InvalidInput
 from service.sandbox.accounts import Account, Accounts
 from service.sandbox.answers import Refusal
 from service.sandbox.book import Book
+
+LARGEST_BODY = 64 * 1024 * 1024
+"""Room for two pictures of 20 MB as data URIs."""
 
 
 def key() -> str:
@@ -45,9 +49,9 @@ def note(**about: Any) -> None:
 def json_object() -> dict[str, Any]:
     """The body; raises Refusal 400 unless it is a JSON object."""
     try:
-        body = json.loads(request.get_data(cache=False))
-    except (ValueError, RecursionError):
-        raise Refusal(400, "the body is not JSON") from None
+        body = documents.read(request.get_data(cache=False), limit=LARGEST_BODY)
+    except ValidationError as error:
+        raise Refusal(400, f"the body {error.messages[0]}") from None
     if not isinstance(body, dict):
         raise Refusal(400, "the body is not a JSON object")
     return body

@@ -68,7 +68,9 @@ def test_a_bad_parameter_is_400_and_named(client, body, said):
     assert client.counts()["tasks_created"] == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"prompt": "[sandbox: \\ud800=1]"}', b'{"a": NaN}']
+)
 def test_a_body_that_is_no_json_object_is_400(client, body):
     assert client.call("POST", f"/api/v3/{T2V}", data=body).status_code == 400
 

@@ -90,6 +90,7 @@ def test_an_uploaded_picture_is_read_when_the_task_begins(client, rocket):
         ("http://10.1.2.3/a.jpg", 1402, "10.1.2.3 is not called"),
         ("{sandbox}/outputs/none.mp4", 1402, "404"),
         ("{sandbox}/livez", 1401, "image"),
+        ("{sandbox}/bücher/ä.jpg", 1402, "404"),
     ],
 )
 def test_a_picture_that_cannot_be_had_fails_the_task(client, url, code, said):
