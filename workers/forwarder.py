@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +32,7 @@ from service.sender import Outcome, Sender
 from service.store import CLAIM, CLAIMS_OF, EXPAND, OUTCOMES, Script, Word
 
 MOST_IN_FLIGHT = 512
+MOST_FILES = 8192
 PER_ENDPOINT = 64
 READ_AT_ONCE = 128
 CHUNK = 1000
@@ -321,6 +324,10 @@ def _entry(workspace: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry
 
 def main() -> None:
     """The process: until SIGTERM, then what is in flight is finished and recorded."""
+    # libcurl has 20 threads for look-ups; a name server that hangs must not hold them for long.
+    os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
     service = begin("forwarder")
     settings = service.settings
     agent = f"Hookreel/{VERSION}"
