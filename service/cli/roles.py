@@ -41,7 +41,7 @@ def serve(host: str, port: int) -> None:
         port=port,
         interface=Interfaces.WSGI,
         blocking_threads=BLOCKING_THREADS,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         workers_kill_timeout=DRAIN,
     ).serve()
 

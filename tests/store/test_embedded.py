@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,8 +33,10 @@ def owner(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
     ) as process:
         assert process.stdout
         assert process.stdout.readline().startswith("unix://")
+        path = embedded.socket_path(data_dir)
         yield process
         process.kill()
+    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
