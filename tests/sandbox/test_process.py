@@ -50,7 +50,7 @@ def test_idle_it_needs_little_memory_and_next_to_no_processor(temporary):
     process = Process(str(temporary))
     assert Client(process.url, "").call("GET", "/livez").json()["ready"] is True
     measured = psutil.Process(process.child.pid)
-    assert measured.memory_info().rss < 70 << 20
+    assert measured.memory_info().rss < 60 << 20
     assert process.end() == 0
 
 

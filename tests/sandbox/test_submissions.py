@@ -233,15 +233,14 @@ def test_over_the_limit_a_task_waits_until_another_ends(client):
     client.switch(max_tasks=1, over_limit="wait")
     client.next(delay=0.3)
     first, second = client.created(), client.created()
-    assert client.get(second)["status"] == "created"
-    client.ended(first)
-    assert client.ended(second)["status"] == "completed"
+    assert [entry["id"] for entry in client.log("ended", 2)] == [first, second]
 
 
 def test_a_deleted_task_makes_room_for_one_that_waits(client):
     client.switch(max_tasks=1)
     client.next(delay=3600)
     first, second = client.created(), client.created()
+    assert client.get(second)["status"] == "created"
     client.call("POST", "/api/v3/predictions/delete", json={"ids": [first]})
     assert client.ended(second)["status"] == "completed"
 
