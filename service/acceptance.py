@@ -13,7 +13,7 @@ from typing import Any
 from schemas.inputs import Input
 from service import rediskeys
 from service.endpoints import Endpoints
-from service.errors import Conflict, IdempotencyMismatch, NotFound, StoreFull
+from service.errors import Conflict, IdempotencyMismatch, NotFound, StoreFull, Unavailable
 from service.jobs import Jobs
 from service.records import Job
 from service.store import StaleRecord, Store, Word
@@ -22,8 +22,6 @@ FULL_AT = 0.85
 """Share of the store's memory at which nothing more is accepted: settling and recording need the rest."""
 PLACES_A_MS = 1000
 REMEMBERED_MS = 24 * 3600 * 1000
-IDEMPOTENCY_GUARD = 2
-"""The index of its guard; the revision is 1."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ class Acceptance:
         clock: Callable[[], int],
         new_id: Callable[[], str],
         max_pending_bytes: int,
+        max_queued: int,
     ) -> None:
         self.jobs = jobs
         self.endpoints = endpoints
@@ -81,6 +80,7 @@ class Acceptance:
         self.clock = clock
         self.new_id = new_id
         self.max_pending_bytes = max_pending_bytes
+        self.max_queued = max_queued
         self._places = itertools.count()
 
     def accept(self, order: Order) -> Job:
@@ -96,8 +96,11 @@ class Acceptance:
         try:
             return self.jobs.add(job, ops, guards)
         except StaleRecord as error:
-            if order.idempotency_key and error.guard == IDEMPOTENCY_GUARD:
+            if error.guard == "absent":
                 return self._twin(order)
+            if error.guard == "queue":
+                detail = f"HOOKREEL_MAX_QUEUED ({self.max_queued}) jobs wait already"
+                raise Unavailable(detail, retry_after=30) from error
             raise StoreFull(
                 f"the images that wait fill HOOKREEL_MAX_PENDING_BYTES ({self.max_pending_bytes} bytes)",
                 retry_after=30,
@@ -108,7 +111,7 @@ class Acceptance:
     ) -> tuple[Job, tuple[tuple[Word, ...], ...], tuple[tuple[str, Word, Word], ...]]:
         at, job_id = self.clock(), self.new_id()
         ops: list[tuple[Word, ...]] = []
-        guards: list[tuple[str, Word, Word]] = []
+        guards: list[tuple[str, Word, Word]] = [("queue", self.max_queued, "")]
         if order.idempotency_key:
             key = self._key(order)
             guards.append(("absent", key, ""))
@@ -153,7 +156,9 @@ class Acceptance:
         try:
             return self.jobs.get(job_id)
         except NotFound:
-            raise Conflict("Idempotency-Key: the prediction that it made was deleted; use a fresh key") from None
+            raise Conflict(
+                "Idempotency-Key: the prediction that it made was deleted; use a fresh key"
+            ) from None
 
     def _twin(self, order: Order) -> Job:
         """The request that came at the same moment with the same key has won."""

@@ -132,6 +132,7 @@ class Service:
             clock=self.clock,
             new_id=self.token,
             max_pending_bytes=self.settings.max_pending_bytes,
+            max_queued=self.settings.max_queued,
         )
 
     @cached_property

@@ -84,7 +84,7 @@ class Jobs:
         return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
 
     def add(self, job: Job, ops: tuple[Op, ...], guards: tuple[tuple[str, Word, Word], ...]) -> Job:
-        """Keep a new job and let it wait. Raises `StaleRecord` with the index of a guard that fails."""
+        """Keep a new job and let it wait. Raises `StaleRecord` with the kind of guard that fails."""
         job = job.noting(job.created_at, "accepted")
         wait: tuple[Op, ...] = (
             ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
@@ -352,9 +352,7 @@ class Jobs:
     def _admit(self) -> Op:
         return ("admit", self.context.max_in_flight)
 
-    def _change(
-        self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None
-    ) -> Job:
+    def _change(self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None) -> Job:
         """``first``: the job as the caller has just read it."""
         while True:
             job, first = first or self.get(job_id), None

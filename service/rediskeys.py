@@ -90,7 +90,7 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry (in the stream), open (deliveries), <endpoint> -> line. Until pruned."""
+    """hash: doc (body), ws, job, entry, open (deliveries), <endpoint> -> line. Until pruned."""
     return f"{PREFIX}event:{event_id}"
 
 

@@ -43,9 +43,9 @@ Word = str | bytes | int | float
 
 
 class StaleRecord(HookreelError):
-    """Somebody else moved the record first; read it again and decide again. ``guard`` is its index."""
+    """Somebody else moved the record first, or another ``guard`` (its kind) does not hold."""
 
-    def __init__(self, guard: int) -> None:
+    def __init__(self, guard: str) -> None:
         super().__init__("the record has moved")
         self.guard = guard
 
@@ -54,7 +54,7 @@ class StaleRecord(HookreelError):
 class Change:
     """One change of one record: its key, the revision it starts from, guards, and what to do.
 
-    ``rev`` 0 means that the record must not exist yet. Guard 1 is always the revision.
+    ``rev`` 0 means that the record must not exist yet.
     """
 
     key: str
@@ -199,7 +199,7 @@ class Store:
     def _applied(answer: list[bytes]) -> list[str]:
         status, *rest = (word.decode() for word in answer)
         if status == "conflict":
-            raise StaleRecord(int(rest[0]))
+            raise StaleRecord(rest[0])
         return rest
 
     def load(self) -> None:

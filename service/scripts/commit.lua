@@ -5,11 +5,12 @@
 --          absent KEY ''   nothing is there
 --          member ZSET M   M is in it
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
+--          queue LIMIT ''  fewer than LIMIT jobs wait
 -- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
--- returns  ok + admitted jobs | again (this token was applied before) | conflict + index of the guard
+-- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
 if redis.call('HGET', KEYS[1], 'tok') == token then return {'again'} end
-for i = 1, tonumber(ARGV[2]) do
+for _ = 1, tonumber(ARGV[2]) do
   local kind, a, b = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local good
   if kind == 'rev' then
@@ -20,8 +21,14 @@ for i = 1, tonumber(ARGV[2]) do
     good = redis.call('ZSCORE', a, b) and true or false
   elseif kind == 'room' then
     good = tonumber(redis.call('GET', K.PENDING_BYTES) or '0') + tonumber(b) <= tonumber(a)
+  elseif kind == 'queue' then
+    local waiting = redis.call('ZCARD', K.LATER)
+    for _, ws in ipairs(redis.call('ZRANGE', K.WAITING, 0, -1)) do
+      waiting = waiting + redis.call('ZCARD', K.waiting(ws))
+    end
+    good = waiting < tonumber(a)
   end
-  if not good then return {'conflict', tostring(i)} end
+  if not good then return {'conflict', kind} end
   at = at + 3
 end
 

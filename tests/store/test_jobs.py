@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
+from schemas.images import Image
+from schemas.inputs import Input
 from schemas.outcomes import Observation, classify
 from schemas.predictions import Prediction
 from schemas.states import JobState, Reason
 from service import rediskeys
 from service.acceptance import Order
 from service.bootstrap import Service
-from service.errors import Conflict, IdempotencyMismatch, NotFound
+from service.errors import Conflict, IdempotencyMismatch, NotFound, StoreFull, Unavailable
 from service.events import body_of
 from service.records import Job
 
@@ -185,6 +187,38 @@ def test_an_open_job_cannot_be_deleted_and_a_final_one_can(
         service.jobs.mark_deleted(job.id)
     service.jobs.settle(job.id, token, word())
     assert service.jobs.mark_deleted(job.id).deleted_at > 0
+
+
+def test_a_full_queue_takes_nothing_more_and_says_which_setting(service: Service, order: Orders) -> None:
+    service.settings.__dict__.update(max_in_flight=1, max_queued=1)
+    service.acceptance.accept(order())
+    service.acceptance.accept(order())
+    with pytest.raises(Unavailable, match="HOOKREEL_MAX_QUEUED"):
+        service.acceptance.accept(order())
+    assert service.store.client.zcard(rediskeys.jobs("default")) == 2
+
+
+def test_images_beyond_the_limit_are_not_taken_and_nothing_is_written(
+    service: Service, order: Orders
+) -> None:
+    service.settings.__dict__["max_pending_bytes"] = 10
+    image = Image("image/png", b"x" * 11, 400, 400)
+    heavy = Input("minimax/hailuo-02/fast", {"image": image.describe()}, {"image": image})
+    with pytest.raises(StoreFull, match="HOOKREEL_MAX_PENDING_BYTES"):
+        service.acceptance.accept(order(input=heavy, idempotency_key="k"))
+    (keys,) = service.store.read(lambda pipe: pipe.keys("hr:*"))
+    assert set(keys) == {rediskeys.APIKEYS.encode(), rediskeys.WORKSPACES.encode()}
+
+
+def test_waiting_images_are_dropped_with_the_acceptance(service: Service, order: Orders) -> None:
+    image = Image("image/png", b"x" * 11, 400, 400)
+    heavy = Input("minimax/hailuo-02/fast", {"image": image.describe()}, {"image": image})
+    job, token = begun(service, order(input=heavy))
+    assert service.store.client.get(rediskeys.blob(job.id, "image")) == b"x" * 11
+    assert service.store.client.get(rediskeys.PENDING_BYTES) == b"11"
+    service.jobs.conclude(job.id, token, ACCEPTED)
+    assert service.store.client.get(rediskeys.blob(job.id, "image")) is None
+    assert service.store.client.get(rediskeys.PENDING_BYTES) == b"0"
 
 
 def test_a_full_window_keeps_the_others_waiting_in_their_order(
