@@ -1,0 +1,240 @@
+"""The clock against a real store: what is due, overdue or left behind is found and moved on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_network
+from threading import Thread
+
+import pytest
+
+from schemas.outcomes import Observation, classify
+from schemas.predictions import Prediction
+from schemas.states import DeliveryState, JobState, Reason
+from service import rediskeys
+from service.acceptance import Order
+from service.addresses import Policy
+from service.bootstrap import Service
+from service.deliveries import delivery_id
+from service.errors import NotFound
+from service.presence import SILENT_AFTER, Presence, Watch
+from service.records import Job
+from service.store import CLAIM, EXPAND
+from workers.clock import LONGEST_SUBMISSION_MS, RING_AGAIN_MS, Clock
+
+Orders = Callable[..., Order]
+Words = Callable[..., Prediction]
+UNKNOWN = classify(Observation(sent=True, trouble="cut"))
+REFUSED = classify(Observation(sent=False, trouble="refused"))
+
+
+class Time:
+    """A clock that stands until it is moved; both the observer's (s) and the records' (ms)."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return 1000.0 + self.ahead
+
+    def ms(self) -> int:
+        return int((time.time() + self.ahead) * 1000)
+
+
+@pytest.fixture
+def at(service: Service) -> Time:
+    moved = Time()
+    service.clock = moved.ms
+    return moved
+
+
+@pytest.fixture
+def clock(service: Service, at: Time) -> Clock:
+    return Clock(service, Watch(service.store, at.monotonic), at.monotonic, dice=lambda: 0.5)
+
+
+def begun(service: Service, order: Order, incarnation: str = "worker-1") -> tuple[Job, str]:
+    job = service.acceptance.accept(order)
+    token = service.token()
+    admitted = service.jobs.admitted(job.id)
+    assert admitted is not None
+    assert service.jobs.begin(admitted, token, incarnation) is not None
+    return job, token
+
+
+def bells(service: Service) -> int:
+    (count,) = service.store.read(lambda pipe: pipe.llen("rq:queue:submit"))
+    return int(count)
+
+
+def test_a_refused_job_is_let_in_again_when_its_delay_is_over(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    job, token = begun(service, order())
+    service.jobs.conclude(job.id, token, REFUSED)
+    clock.tick()
+    assert service.jobs.admitted(job.id) is None
+    at.ahead += 5
+    clock.tick()
+    assert service.jobs.admitted(job.id) is not None
+
+
+def test_a_lost_bell_is_rung_again(service: Service, order: Orders, at: Time, clock: Clock) -> None:
+    service.acceptance.accept(order())
+    service.store.client.delete("rq:queue:submit")
+    clock.tick()
+    assert bells(service) == 0
+    at.ahead += RING_AGAIN_MS / 1000 + 1
+    clock.tick()
+    assert bells(service) == 1
+
+
+def test_a_submission_of_a_dead_worker_is_uncertain_and_never_repeated(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    Presence(service.store, "worker-1").beat()
+    job, _ = begun(service, order())
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.SUBMITTING
+    at.ahead += SILENT_AFTER + 1
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+    assert service.jobs.admitted(job.id) is None
+
+
+def test_a_worker_that_beats_keeps_its_submission(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    presence = Presence(service.store, "worker-1")
+    presence.beat()
+    job, _ = begun(service, order())
+    for _ in range(4):
+        clock.tick()
+        at.ahead += SILENT_AFTER - 1
+        presence.beat()
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.SUBMITTING
+
+
+def test_a_submission_that_outlives_every_deadline_is_uncertain(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    job, _ = begun(service, order())
+    at.ahead += LONGEST_SUBMISSION_MS / 1000 + 1
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+
+
+def test_an_uncertain_job_is_presumed_failed_in_time(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    job, token = begun(service, order())
+    service.jobs.conclude(job.id, token, UNKNOWN)
+    at.ahead += service.settings.uncertain_after - 1
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+    at.ahead += 2
+    clock.tick()
+    presumed = service.jobs.get(job.id)
+    assert (presumed.state, presumed.reason) == (JobState.FAILED, Reason.OUTCOME_UNKNOWN)
+    assert service.store.client.zcard(rediskeys.UNCERTAIN) == 0
+
+
+def test_a_slot_that_nobody_needs_is_given_back(service: Service, order: Orders, clock: Clock) -> None:
+    job, token = begun(service, order())
+    service.jobs.conclude(job.id, token, UNKNOWN)
+    service.store.client.zadd(rediskeys.WINDOW, {job.id: 1, "f" * 32: 1})
+    clock.tick()
+    assert service.store.client.zcard(rediskeys.WINDOW) == 0
+
+
+def test_claims_of_a_dead_forwarder_count_as_failed_attempts(
+    service: Service, order: Orders, word: Words, at: Time, clock: Clock
+) -> None:
+    service.endpoints.policy = Policy((ip_network("127.0.0.0/8"),))
+    endpoint, _ = service.endpoints.create("default", {"url": "http://127.0.0.1:9/"})
+    job, token = begun(service, order())
+    done = service.jobs.settle(job.id, token, word())
+    Presence(service.store, "forwarder-1").beat()
+    (entry, _), *_ = service.store.client.xrange(rediskeys.stream("default"))
+    service.store.run(EXPAND, ["default", done.events[0], entry, 1, endpoint.id])
+    claimed = service.store.run(CLAIM, ["forwarder-1.0", 10, 10])
+    assert len(claimed) == 2 + 4
+    clock.tick()
+    at.ahead += SILENT_AFTER + 1
+    clock.tick()
+    delivery = service.deliveries.get("default", delivery_id(done.events[0], endpoint.id))
+    assert (delivery.state, delivery.claim) == (DeliveryState.RETRYING, "")
+    assert [each.error for each in delivery.attempts] == ["interrupted"]
+    assert service.store.client.zcard(rediskeys.FLIGHT) == 0
+    assert service.store.client.hgetall(rediskeys.running("default")) == {}
+
+
+def test_an_event_that_is_in_no_stream_any_more_is_put_back(
+    service: Service, order: Orders, word: Words, at: Time, clock: Clock
+) -> None:
+    job, token = begun(service, order())
+    service.jobs.settle(job.id, token, word())
+    service.store.client.delete(rediskeys.stream("default"))
+    clock.tick()
+    assert service.store.client.xlen(rediskeys.stream("default")) == 0
+    at.ahead += 16
+    clock.tick()
+    clock.tick()
+    assert service.store.client.xlen(rediskeys.stream("default")) == 1
+
+
+def test_a_final_job_is_pruned_after_the_retention_unless_something_is_owed(
+    service: Service, order: Orders, word: Words, at: Time, clock: Clock
+) -> None:
+    job, token = begun(service, order())
+    done = service.jobs.settle(job.id, token, word())
+    at.ahead += service.settings.retention + 1
+    clock.prune()
+    assert service.jobs.get(job.id).is_final
+    (entry, _), *_ = service.store.client.xrange(rediskeys.stream("default"))
+    service.store.run(EXPAND, ["default", done.events[0], entry, 1])
+    clock.prune()
+    with pytest.raises(NotFound):
+        service.jobs.get(job.id)
+    (keys,) = service.store.read(lambda pipe: pipe.keys("hr:*"))
+    assert {key.decode() for key in keys} <= {
+        *(rediskeys.APIKEYS, rediskeys.WORKSPACES, rediskeys.PENDING_BYTES, rediskeys.VENDOR, rediskeys.TURN),
+        rediskeys.workspace("default"),
+        rediskeys.stream("default"),
+    }
+
+
+class Balance(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"code": 200, "message": "success", "data": {"balance": 1.0}}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_while_submissions_are_paused_one_job_passes_when_the_vendor_answers(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    for _ in range(3):
+        job, token = begun(service, order())
+        service.jobs.conclude(job.id, token, UNKNOWN)
+    waiting = service.acceptance.accept(order())
+    service.settings.__dict__["vendor_base_url"] = "http://127.0.0.1:9"
+    clock.tick()
+    assert service.jobs.admitted(waiting.id) is None
+    with HTTPServer(("127.0.0.1", 0), Balance) as vendor:
+        Thread(target=vendor.serve_forever, args=(0.01,), daemon=True).start()
+        del service.vendor
+        service.settings.__dict__["vendor_base_url"] = f"http://127.0.0.1:{vendor.server_port}"
+        at.ahead += 60
+        clock.tick()
+        vendor.shutdown()
+    assert service.jobs.admitted(waiting.id) is not None
