@@ -1,0 +1,39 @@
+"""The management API under ``/v1``, its document at ``/openapi.json``, and ``/metrics`` for a scraper."""
+
+from __future__ import annotations
+
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Flask, Response
+
+from service import metrics
+from service.api.v1 import reference
+from service.api.v1.deliveries import deliveries
+from service.api.v1.endpoints import endpoints
+from service.api.v1.events import events
+from service.api.v1.jobs import jobs
+from service.api.v1.keys import keys
+from service.api.v1.resource import EXTENSION, Document, schema_name
+from service.api.v1.stream import stream
+from service.bootstrap import VERSION, Service
+
+_RESOURCES = (jobs, events, stream, endpoints, deliveries, keys)
+
+
+def register(app: Flask, service: Service) -> None:
+    """Add all of it to ``app``, which answers errors of routing itself."""
+    app.extensions[EXTENSION] = service
+    app.config.update(
+        API_TITLE=reference.TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0", OPENAPI_URL_PREFIX="/"
+    )
+    marshmallow = MarshmallowPlugin(schema_name_resolver=schema_name)
+    document = Document(app, spec_kwargs={**reference.ABOUT, "marshmallow_plugin": marshmallow})
+    for resource in _RESOURCES:
+        document.register_blueprint(resource)
+    reference.complete(document)
+    reference.serve(app, document)
+    app.add_url_rule("/metrics", "metrics", lambda: _metrics(service))
+
+
+def _metrics(service: Service) -> Response:
+    body, content_type = metrics.exposition(service)
+    return Response(body, content_type=content_type)

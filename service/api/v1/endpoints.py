@@ -1,0 +1,99 @@
+"""``/v1/endpoints``: who hears of what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.endpoints import EndpointPatchSchema, EndpointSchema, check_together
+from schemas.queries import PageQuery
+from service.api.v1.resource import Resource, caller, here, lists
+from service.api.v1.shapes import EndpointView, NewEndpointView, SecretView, listed
+from service.events import timestamp
+from service.records import Endpoint
+
+endpoints = Resource("endpoints", "Subscribers' URLs with their settings.")
+_BODY = {
+    "url": "https://example.com/hooks",
+    "event_types": ["prediction.completed"],
+    "description": "billing",
+}
+
+
+@endpoints.on("POST", "/endpoints")
+@endpoints.takes(EndpointSchema(), example=_BODY)
+@endpoints.gives(201, NewEndpointView())
+def make(body: dict[str, Any]) -> dict[str, Any]:
+    """Make an endpoint.
+
+    Events from now on that match its types and channels are sent to it. The answer shows its secret.
+    """
+    endpoint, secret = here().endpoints.create(caller().workspace, _settings(body))
+    return {**shown(endpoint), "secret": secret}
+
+
+@endpoints.on("GET", "/endpoints")
+@endpoints.takes(PageQuery(), "query")
+@endpoints.gives(200, listed(EndpointView))
+def show_all(query: dict[str, Any]) -> dict[str, Any]:
+    """List endpoints."""
+    page = lists().endpoints(caller().workspace, query["limit"], query["cursor"])
+    return {"data": [shown(each) for each in page.rows], "next": page.next}
+
+
+@endpoints.on("GET", "/endpoints/<endpoint_id>")
+@endpoints.gives(200, EndpointView())
+def show(endpoint_id: str) -> dict[str, Any]:
+    """Show an endpoint."""
+    return shown(here().endpoints.get(caller().workspace, endpoint_id))
+
+
+@endpoints.on("PATCH", "/endpoints/<endpoint_id>")
+@endpoints.takes(EndpointPatchSchema(), example={"enabled": True, "timeout": 10})
+@endpoints.gives(200, EndpointView())
+def change(body: dict[str, Any], endpoint_id: str) -> dict[str, Any]:
+    """Change an endpoint.
+
+    What the body names is changed; the rest stays.
+    """
+    kept = here().endpoints.get(caller().workspace, endpoint_id)
+    check_together({"format": kept.format, "event_types": kept.event_types, **body})
+    wanted = _settings(body)
+    if "enabled" in wanted:
+        wanted["disabled_reason"] = "" if wanted["enabled"] else "it was disabled by request"
+    return shown(here().endpoints.update(caller().workspace, endpoint_id, wanted))
+
+
+@endpoints.on("DELETE", "/endpoints/<endpoint_id>")
+@endpoints.gives(204)
+def remove(endpoint_id: str) -> None:
+    """Delete an endpoint.
+
+    Nothing more is sent to it; its open deliveries are cancelled.
+    """
+    here().endpoints.delete(caller().workspace, endpoint_id)
+
+
+@endpoints.on("GET", "/endpoints/<endpoint_id>/secret")
+@endpoints.gives(200, SecretView())
+def secret(endpoint_id: str) -> dict[str, Any]:
+    """Show an endpoint's secret."""
+    service = here()
+    return {"secret": service.endpoints.secret(service.endpoints.get(caller().workspace, endpoint_id))}
+
+
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """As `EndpointView` dumps it."""
+    return {
+        **{name: getattr(endpoint, name) for name in EndpointView().fields if name != "secret"},
+        "disabled_reason": endpoint.disabled_reason or None,
+        "retry_schedule": endpoint.retry_schedule or None,
+        "created_at": timestamp(endpoint.created_at),
+    }
+
+
+def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The loaded request as the record has it."""
+    if "retry_schedule" not in body:
+        return dict(body)
+    return {**body, "retry_schedule": body["retry_schedule"] or ()}

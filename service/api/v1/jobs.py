@@ -1,0 +1,66 @@
+"""``/v1/jobs``: what became of each submission, with everything that we know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.queries import PageQuery
+from service import events
+from service.api.v1.resource import Resource, caller, lists
+from service.api.v1.shapes import JobView, listed
+from service.records import Job, Submission
+
+jobs = Resource("jobs", "Generation jobs, submitted over the vendor-compatible API.")
+
+
+@jobs.on("GET", "/jobs")
+@jobs.takes(PageQuery(), "query")
+@jobs.gives(200, listed(JobView))
+def show_all(query: dict[str, Any]) -> dict[str, Any]:
+    """List jobs."""
+    page = lists().jobs(caller().workspace, query["limit"], query["cursor"])
+    return {"data": [shown(each) for each in page.rows], "next": page.next}
+
+
+@jobs.on("GET", "/jobs/<job_id>")
+@jobs.gives(200, JobView())
+def show(job_id: str) -> dict[str, Any]:
+    """Show a job.
+
+    With its timeline and each of its submissions.
+    """
+    return shown(lists().job(caller().workspace, job_id))
+
+
+def shown(job: Job) -> dict[str, Any]:
+    """As `JobView` dumps it."""
+    told = events.prediction(job, "")
+    return {
+        "prediction_id": job.id,
+        "model": job.model,
+        "state": job.state.value,
+        "status": told["status"],
+        "reason": job.reason.value if job.reason else None,
+        "error": job.error or None,
+        "code": told.get("code"),
+        "maybe_billed": told.get("maybe_billed", False),
+        "upstream_id": job.upstream_id or None,
+        "created_at": events.timestamp(job.created_at),
+        "ended_at": events.timestamp(job.ended_at) if job.ended_at else None,
+        "channel": job.channel or None,
+        "metadata": job.metadata,
+        "input": job.input,
+        "outputs": job.outputs,
+        "events": job.events,
+        "submissions": [_submission(row) for row in job.submissions],
+        "timeline": [{"at": events.timestamp(at), "what": what} for at, what in job.timeline],
+    }
+
+
+def _submission(row: Submission) -> dict[str, Any]:
+    return {
+        "at": events.timestamp(row.at),
+        "outcome": row.outcome,
+        "upstream_id": row.upstream_id or None,
+        "status": row.status or None,
+    }

@@ -1,0 +1,290 @@
+"""What ``/v1`` shows, described for the OpenAPI document. Times are RFC 3339 in UTC with milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from marshmallow import fields
+
+from schemas.endpoints import EVENT_TYPES, FORMATS
+from schemas.fields import Flag, Strict, Text
+from schemas.queries import DELIVERY_STATES, PREDICTION_WORDS
+from schemas.states import JobState, Reason
+
+EVENT_ID: Final = "evt_1s61mgnh4k3b9v8a7cqz2x"
+ENDPOINT_ID: Final = "ep_1s61mgnh4d5e6f7g8h9jkm"
+DELIVERY_ID: Final = f"dlv_{EVENT_ID[4:]}_{ENDPOINT_ID[3:]}"
+JOB_ID: Final = "9f2c4e6a8b0d1f3e5a7c9b1d3f5e7a90"
+MODEL: Final = "minimax/hailuo-02/fast"
+AT: Final = "2026-11-22T05:28:00.123Z"
+
+Field = fields.Field[Any]
+
+
+def _string(description: str, example: Any = None, *, null: bool = False, **more: Any) -> Field:
+    return fields.String(allow_none=null or None, metadata=_told(description, example) | more)
+
+
+def _at(description: str, *, null: bool = False) -> Field:
+    return _string(description, AT, null=null, format="date-time")
+
+
+def _word(description: str, *words: str, null: bool = False) -> Field:
+    return _string(description, words[0], null=null, enum=[*words, None] if null else list(words))
+
+
+def _whole(description: str, example: int | None = None, *, null: bool = False) -> Field:
+    return fields.Integer(allow_none=null or None, metadata=_told(description, example))
+
+
+def _number(description: str, example: float) -> Field:
+    # Raw: fields.Float would show an integer that was given as 15 as 15.0.
+    return fields.Raw(metadata=_told(description, example) | {"type": "number"})
+
+
+def _flag(description: str) -> Field:
+    return fields.Boolean(metadata=_told(description, None))
+
+
+def _object(description: str, example: Any = None) -> Field:
+    return fields.Dict(metadata=_told(description, example))
+
+
+def _many(inner: Field, description: str, example: Any = None, *, null: bool = False) -> Field:
+    return fields.List(inner, allow_none=null or None, metadata=_told(description, example))
+
+
+def _told(description: str, example: Any) -> dict[str, Any]:
+    return {"description": description} | ({} if example is None else {"examples": [example]})
+
+
+class FaultView(Strict):
+    """One fault of a request."""
+
+    pointer = _string(
+        "JSON pointer to the field at fault; empty: the whole body. A query's fields likewise.", "/url"
+    )
+    code = _string("The kind of fault.", "invalid_url")
+    detail = _string("What is wrong with it.")
+    allowed = _string("What would be allowed.")
+
+
+class ProblemView(Strict):
+    """Any error: RFC 9457."""
+
+    type = _string("urn:hookreel:<code>; stable.", "urn:hookreel:invalid_input")
+    title = _string("The status in words.", "Bad Request")
+    status = _whole("The HTTP status.", 400)
+    detail = _string("What happened, in a sentence.")
+    errors = fields.List(
+        fields.Nested(FaultView), metadata={"description": "The faults of the request, field by field."}
+    )
+    oldest = _string("With cursor_expired: the oldest event there is.", EVENT_ID, null=True)
+    prediction_id = _string("With outcome_unknown: the job that may exist.", JOB_ID)
+
+
+class EndpointView(Strict):
+    """A subscriber's URL with its settings. Never its secret."""
+
+    id = _string("The endpoint's id.", ENDPOINT_ID)
+    url = _string("Where its events are sent.", "https://example.com/hooks", format="uri")
+    event_types = _many(_word("A type.", *EVENT_TYPES), "The types of events that it hears of.")
+    format = _word("How events are written and signed.", *FORMATS)
+    enabled = _flag("Whether anything is sent to it.")
+    disabled_reason = _string("Why it is not enabled; null while it is.", "it answered 410 Gone", null=True)
+    channels = _many(_string("A channel."), "It hears of these channels alone; empty: of everything.", ["eu"])
+    headers = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        metadata={"description": "Headers of your own, sent with every attempt."},
+    )
+    timeout = _number("Seconds for one attempt.", 15)
+    retry_schedule = _many(
+        _number("Seconds.", 5),
+        "The delay before each attempt; null: the service's own.",
+        [0, 5, 300],
+        null=True,
+    )
+    description = _string("Whatever you want to remember.", "the billing service")
+    include_input = _flag("Whether events carry the job's input.")
+    created_at = _at("When it was made.")
+
+
+class NewEndpointView(EndpointView):
+    """An endpoint as it was made, with its secret."""
+
+    secret = _string("The signing secret.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+
+class SecretView(Strict):
+    """An endpoint's signing secret."""
+
+    secret = _string("The signing secret.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+
+class StepView(Strict):
+    """One line of a job's timeline."""
+
+    at = _at("When.")
+    what = _string("What happened.", "submitting")
+
+
+class SubmissionView(Strict):
+    """One POST to the vendor."""
+
+    at = _at("When.")
+    outcome = _word(
+        "What came of it; open: not told yet.", "open", "accepted", "refused", "failed", "unknown"
+    )
+    upstream_id = _string("The vendor's task.", JOB_ID, null=True)
+    status = _string("The vendor's last word about it.", "completed", null=True)
+
+
+class JobView(Strict):
+    """A caller's generation job."""
+
+    prediction_id = _string("Our id, 32 hex digits; `id` on the vendor-compatible wire.", JOB_ID)
+    model = _string("The model.", MODEL)
+    state = _word("Where it is.", *JobState)
+    status = _word("The state on the vendor-compatible wire.", *PREDICTION_WORDS)
+    reason = _word("Why it failed; null unless it did.", *Reason, null=True)
+    error = _string("What is told about the failure.", null=True)
+    code = _whole("The vendor's code of a failure, or ours (9001 to 9004).", 9001, null=True)
+    maybe_billed = _flag("Whether a failed job may have been billed nevertheless.")
+    upstream_id = _string("The vendor's task.", JOB_ID, null=True)
+    created_at = _at("When it was accepted.")
+    ended_at = _at("When it ended.", null=True)
+    channel = _string("The channel of its events.", "eu", null=True)
+    metadata = _object("What was given with `?metadata=`.", {"order": 42})
+    input = _object("The parameters, with images as media type, size and SHA-256, or as their URL.")
+    outputs = fields.List(
+        fields.Raw(), metadata={"description": "URLs of the results; some models give objects."}
+    )
+    events = _many(_string("An event's id.", EVENT_ID), "The events that told of it.")
+    submissions = fields.List(
+        fields.Nested(SubmissionView), metadata={"description": "Each POST to the vendor, oldest first."}
+    )
+    timeline = fields.List(
+        fields.Nested(StepView), metadata={"description": "What happened to it, oldest first."}
+    )
+
+
+class EventDataView(Strict):
+    """A prediction as an event tells it: the vendor's fields and ours."""
+
+    id = _string("Our id of the job.", JOB_ID)
+    model = _string("The model.", MODEL)
+    status = _word("The state on the vendor-compatible wire.", *PREDICTION_WORDS)
+    outputs = fields.List(fields.Raw(), metadata={"description": "URLs of the results."})
+    urls = _object("`get`: where the result can be fetched.")
+    has_nsfw_contents = _many(fields.Boolean(), "For each output.")
+    created_at = _at("When the job was accepted.")
+    error = _string("What is told about a failure; else empty.")
+    code = _whole("The code of a failure.")
+    maybe_billed = _flag("Whether a failed job may have been billed nevertheless.")
+    executionTime = _number("Milliseconds at the vendor.", 31204)  # noqa: N815 - the vendor's name
+    timings = _object("The vendor's.")
+    input = _object("The parameters.")
+    metadata = _object("What was given with `?metadata=`.")
+    channel = _string("The channel.", "eu", null=True)
+    supersedes = _string("The event that told another end of the same job before.", EVENT_ID)
+
+
+class EventView(Strict):
+    """What happened to a job, as it is sent to endpoints of format `standard`."""
+
+    id = _string("The event's id; also `webhook-id`.", EVENT_ID)
+    type = _word("What happened.", *EVENT_TYPES)
+    timestamp = _at("When.")
+    data = fields.Nested(EventDataView, metadata={"description": "The prediction."})
+
+
+class AttemptView(Strict):
+    """One POST of a delivery."""
+
+    at = _at("When it ended.")
+    status = _whole("The HTTP status of the answer; null when none came.", 200, null=True)
+    error = _word(
+        "Why no answer came; null when one did.",
+        "timeout",
+        "connect",
+        "tls",
+        "dns",
+        "blocked_address",
+        "protocol",
+        "too_large",
+        null=True,
+    )
+    duration_ms = _whole("How long it took.", 41)
+    detail = _string("More about a failure.")
+
+
+class DeliveryView(Strict):
+    """One event for one endpoint."""
+
+    id = _string("The delivery's id.", DELIVERY_ID)
+    event = _string("The event.", EVENT_ID)
+    endpoint = _string("The endpoint; a job's own `?webhook=` has one too.", ENDPOINT_ID)
+    job = _string("The job.", JOB_ID)
+    state = _word("Where it is.", *DELIVERY_STATES)
+    attempt_count = _whole("How many attempts were begun.", 1)
+    attempts = fields.List(
+        fields.Nested(AttemptView), metadata={"description": "Each attempt that ended, oldest first."}
+    )
+
+
+class KeyView(Strict):
+    """An API key, without its text."""
+
+    id = _string("The key's id.", "key_2c26b46b68ffc68f")
+    workspace = _string("Whose jobs, events and endpoints it opens.", "default")
+    name = _string("Whatever you want to remember.", "ci")
+    operator = _flag("Whether it may make and revoke keys.")
+    hint = _string("How its text begins.", "hrk_4fQz")
+    created_at = _at("When it was made.")
+
+
+class NewKeyView(KeyView):
+    """An API key as it was made; its text is never shown again."""
+
+    key = _string("The key.", "hrk_...")
+
+
+class KeySchema(Strict):
+    """The body of ``POST /v1/keys``."""
+
+    workspace = Text(
+        least=1,
+        most=63,
+        pattern=r"[a-z0-9][a-z0-9_-]{0,62}",
+        allowed="1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit",
+        required=True,
+    )
+    name = Text(most=100, load_default="")
+    operator = Flag(load_default=False)
+
+
+_NEXT: Final = "Hand it over as `cursor` for the page after this one; null after the last."
+
+
+def listed(view: type[Strict]) -> Strict:
+    """The schema of a page of ``view``."""
+    name = f"{view.__name__.removesuffix('View')}List"
+    described = {"description": "The rows, newest first."}
+    made: type[Strict] = type(
+        name,
+        (Strict,),
+        {
+            "data": fields.List(fields.Nested(view), metadata=described),
+            "next": _string(_NEXT, null=True),
+            "__doc__": f"A page of {name}.",
+        },
+    )
+    return made()
+
+
+class EventPage(Strict):
+    """Events, oldest first."""
+
+    data = fields.List(fields.Nested(EventView), metadata={"description": "The events, oldest first."})
+    next = _string("Hand it over as `after` to go on, now or when more has happened; never null.", EVENT_ID)

@@ -1,0 +1,55 @@
+"""``/openapi.json`` and ``/docs``."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+
+@pytest.fixture
+def document(app):
+    return app.test_client().get("/openapi.json").json
+
+
+def test_every_path_under_v1_is_described(app, document):
+    rules = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
+    assert {each for each in rules if each.startswith("/v1/")} == set(document["paths"])
+    assert document["openapi"] == "3.1.0"
+
+
+def test_every_operation_says_what_it_does_and_every_field_what_it_is(document):
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            assert method == "parameters" or operation["summary"]
+    for name, schema in document["components"]["schemas"].items():
+        for field, told in schema["properties"].items():
+            assert "$ref" in told or told.get("description"), f"{name}.{field}"
+
+
+def test_a_change_of_an_endpoint_has_no_defaults(document):
+    fields = document["components"]["schemas"]["EndpointPatchBody"]["properties"]
+    assert not [name for name, field in fields.items() if "default" in field]
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, _tag, attrs):
+        self.found += [value for name, value in attrs if name in {"src", "href"}]
+
+
+def test_the_page_shows_every_operation_and_fetches_nothing(app, document):
+    answer = app.test_client().get("/docs")
+    assert answer.status_code == 200
+    links = Links()
+    links.feed(answer.text)
+    assert all(each.startswith("#") or each == "/openapi.json" for each in links.found)
+    assert "url(" not in answer.text
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    for path, item in document["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            assert f"#{method.upper()}{path}" in links.found
