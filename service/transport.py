@@ -28,6 +28,9 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 MB = 1024 * 1024
 
+# The sockets' own timeouts run a little longer than the deadline, so that it is the deadline that decides.
+_GRACE = 5.0
+
 
 @dataclass(frozen=True)
 class Question:
@@ -75,6 +78,7 @@ class Line:
 
     def __init__(self, seconds: float, may_send: Callable[[], bool]) -> None:
         self.seconds = seconds
+        self.patience = seconds + _GRACE
         self.opened = False
         self.expired = False
         self._may_send = may_send
@@ -150,8 +154,8 @@ class _Plain(HTTPConnection):
         super().connect()
         self._line.open()
         # urllib3 would send under the connect timeout, and Python counts that for a whole `sendall`.
-        self.timeout = self._line.seconds
-        self.sock.settimeout(self._line.seconds)
+        self.timeout = self._line.patience
+        self.sock.settimeout(self.timeout)
 
 
 class _Secure(_Plain, HTTPSConnection):
@@ -246,7 +250,7 @@ class Transport:
                 question.url,
                 data=question.body,
                 headers=dict(question.headers),
-                timeout=(min(self._connect_timeout, question.seconds), question.seconds),
+                timeout=(min(self._connect_timeout, question.seconds), line.patience),
                 allow_redirects=False,
                 stream=True,
                 proxies=dict(self._proxies),
@@ -283,12 +287,9 @@ def _root(error: BaseException) -> str:
     return type(error).__name__
 
 
-_QUERY = re.compile(r"\?\S*")
-
-
 def _without_query(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        record.args = tuple(_QUERY.sub("?...", arg) if isinstance(arg, str) else arg for arg in record.args)
+        record.args = tuple(re.sub(r"\?\S*", "?...", a) if isinstance(a, str) else a for a in record.args)
     return True
 
 

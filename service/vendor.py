@@ -8,7 +8,6 @@ error or a ``repr``.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -17,12 +16,12 @@ from urllib.parse import quote, urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from schemas.envelopes import FINE, Envelope, read_envelope, safe_text
+from schemas.models import check_model_id
 from schemas.outcomes import Observation, SubmissionOutcome, classify
 from service.backoff import LONGEST_ASKED, parse_retry_after
 from service.errors import HookreelError, VendorUnavailable
 from service.transport import MB, Exchange, Question, Reply, Transport
 
-_MODEL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _ANSWER_LIMIT = 16 * MB
 _CATALOGUE_LIMIT = 64 * MB
 _QUESTION_SECONDS = 10.0
@@ -92,11 +91,9 @@ class Vendor:
 
         ``may_send`` is asked when the connection stands and nothing has been sent: the place to check that
         the claim behind this submission is still fresh. False means refused, nothing sent.
-        Raises ValueError for a model that is no path of plain segments; nothing was sent then either.
+        Raises ValidationError for what is no model id; nothing was sent then either.
         """
-        if not _MODEL.fullmatch(model):
-            raise ValueError("a model is a path of letters, digits, '.', '_' and '-'")
-        address = f"{self._root}/{model}?webhook={quote(webhook, safe='')}"
+        address = f"{self._root}/{check_model_id(model)}?webhook={quote(webhook, safe='')}"
         question = Question("POST", address, self._headers(), _json(body), self._total, MB)
         exchange = self._transport.exchange(question, may_send)
         return classify(self._observed(exchange), (self._key, *_secrets_of(webhook)))
