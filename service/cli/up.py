@@ -61,6 +61,8 @@ class House:
     environ: Mapping[str, str]
     host: str
     port: int
+    sandbox_url: str | None
+    """Where the sandbox will listen; ``None``: the upstream is the vendor, or somebody's stand-in."""
 
     @property
     def url(self) -> str:
@@ -71,11 +73,6 @@ class House:
     def api_key(self) -> Path:
         """The file that holds the first API key."""
         return self.settings.data_dir / API_KEY
-
-    @property
-    def starts_sandbox(self) -> bool:
-        """Whether the upstream is a sandbox of our own, rather than the vendor or somebody's stand-in."""
-        return self.settings.sandbox and not self.environ.get("WAVESPEED_BASE_URL", "").strip()
 
 
 def prepare(environ: Mapping[str, str], host: str, port: int) -> House:
@@ -93,11 +90,23 @@ def prepare(environ: Mapping[str, str], host: str, port: int) -> House:
     environ = {**environ, "HOOKREEL_DATA_DIR": str(settings.data_dir)}
     if settings.public_url is None:
         environ["HOOKREEL_PUBLIC_URL"] = own_url(host, port)
-    return House(settings, environ, host, port)
+    sandbox_url = None
+    if settings.sandbox and not environ.get("WAVESPEED_BASE_URL", "").strip():
+        sandbox_url = own_url("127.0.0.1", _bindable("127.0.0.1", 0))
+    return House(settings, environ, host, port, sandbox_url)
 
 
 def run(house: House, supervisor: Supervisor) -> None:
     """Start everything, say so when it is ready, and watch over it until a signal comes."""
+    begun = time.monotonic()
+    start(house, supervisor)
+    _greet(house, time.monotonic() - begun)
+    while not supervisor.stopping:
+        supervisor.tick(60)
+
+
+def start(house: House, supervisor: Supervisor) -> None:
+    """Start everything and wait until it is ready, or until a signal comes."""
     begun = time.monotonic()
     if house.settings.redis_url is None:
         guardian = supervisor.start(
@@ -113,9 +122,6 @@ def run(house: House, supervisor: Supervisor) -> None:
                 f"not ready after {READY_WAIT:.0f} s; see {house.settings.data_dir}/logs"
             )
         supervisor.tick(0.1)
-    _greet(house, time.monotonic() - begun)
-    while not supervisor.stopping:
-        supervisor.tick(60)
 
 
 def _commands(house: House) -> list[Command]:
@@ -127,10 +133,10 @@ def _commands(house: House) -> list[Command]:
         Command("forwarder", [*python, "workers.forwarder"], _WORKERS, grace=_SUBMISSION),
         Command("clock", [*python, "workers.clock"], _WORKERS),
     ]
-    if not house.starts_sandbox:
+    if house.sandbox_url is None:
         return commands
-    port = _bindable("127.0.0.1", 0)
-    upstream = {"WAVESPEED_BASE_URL": own_url("127.0.0.1", port)}
+    port = urlsplit(house.sandbox_url).port
+    upstream = {"WAVESPEED_BASE_URL": house.sandbox_url}
     allowed = [word for network in house.settings.egress_allow for word in ("--allow", str(network))]
     sandbox = [*python, "service.cli.main", "sandbox", "--port", str(port), *allowed]
     return [
@@ -142,6 +148,8 @@ def _commands(house: House) -> list[Command]:
 def _greet(house: House, seconds: float) -> None:
     click.echo("vendor: sandbox" if house.settings.sandbox else "vendor: LIVE, jobs cost money")
     click.echo(f"API key: {house.api_key}")
+    if house.sandbox_url is not None:
+        click.echo(f"sandbox: {house.sandbox_url}")
     click.echo(f"ready at {house.url} after {seconds:.1f} s")
 
 
