@@ -36,7 +36,7 @@ check: $(VENV)/ready-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/ready-dev
-	@$(CLEAN) $(BIN)/python -m tests.bench
+	@$(CLEAN) $(BIN)/python -m benchmarks $(ARGS)
 
 fmt: $(VENV)/ready-dev
 	$(BIN)/ruff format .
