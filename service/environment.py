@@ -83,7 +83,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def seconds(least: float, most: float) -> Callable[[str], float]:
+def seconds(least: int, most: int) -> Callable[[str], float]:
     """A number of seconds from ``least`` to ``most``."""
 
     def parse(value: str) -> float:
@@ -92,15 +92,15 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
         except ValueError:
             number = math.nan
         if math.isnan(number):
-            raise ValidationError(f"{value!r} is no number of seconds; allowed: {least:g} to {most:g}")
+            raise ValidationError(f"{value!r} is no number of seconds; allowed: {least} to {most}")
         if not least <= number <= most:
-            raise ValidationError(f"{value} is out of range; allowed: {least:g} to {most:g} seconds")
+            raise ValidationError(f"{value} is out of range; allowed: {least} to {most} seconds")
         return number
 
     return parse
 
 
-def schedule(most_entries: int, longest: float) -> Callable[[str], tuple[float, ...]]:
+def schedule(most_entries: int, longest: int) -> Callable[[str], tuple[float, ...]]:
     """Comma-separated delays in seconds, the first of them before the first attempt."""
     one = seconds(0, longest)
 
