@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from flask import Response, current_app
+from flask import Flask, Response, current_app
 from marshmallow import EXCLUDE
 
 from schemas.fields import Strict, Text
@@ -55,28 +55,58 @@ class Slots:
     """Places for readers, in one process."""
 
     def __init__(self, number: int) -> None:
-        self._free = threading.BoundedSemaphore(number)
+        self.number = number
+        self.ended = False
+        self._lock = threading.Lock()
+        self._bells: dict[object, threading.Event | None] = {}
 
     def take(self) -> Slot:
-        """Raises `Unavailable` when all are taken."""
-        if not self._free.acquire(blocking=False):
-            raise Unavailable(
-                "every stream of this process has a reader; GET /v1/events tells the same", RETRY_AFTER
-            )
-        return Slot(self._free)
+        """Raises `Unavailable` when all are taken, or the process is about to end."""
+        slot = Slot(self)
+        with self._lock:
+            if self.ended or len(self._bells) >= self.number:
+                raise Unavailable(
+                    "no more streams in this process; GET /v1/events tells the same", RETRY_AFTER
+                )
+            self._bells[slot] = None
+        return slot
+
+    def end(self) -> None:
+        """Let every reader go, so that the process can end."""
+        with self._lock:
+            self.ended = True
+            bells = [each for each in self._bells.values() if each is not None]
+        for bell in bells:
+            bell.set()
+
+    def hang(self, slot: Slot, bell: threading.Event) -> None:
+        """What wakes the reader of ``slot``."""
+        with self._lock:
+            self._bells[slot] = bell
+
+    def free(self, slot: Slot) -> None:
+        """Whoever says so again changes nothing."""
+        with self._lock:
+            self._bells.pop(slot, None)
 
 
 class Slot:
-    """A reader's place, to be given back exactly once."""
+    """One reader's place."""
 
-    def __init__(self, free: threading.BoundedSemaphore) -> None:
-        self._free = free
-        self._held = threading.Lock()
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def has_ended(self) -> bool:
+        """Whether its reader is to go."""
+        return self._slots.ended
+
+    def hang(self, bell: threading.Event) -> None:
+        """What wakes its reader."""
+        self._slots.hang(self, bell)
 
     def leave(self) -> None:
-        """Whoever calls it again changes nothing."""
-        if self._held.acquire(blocking=False):
-            self._free.release()
+        """Give it back."""
+        self._slots.free(self)
 
 
 @dataclass(frozen=True)
@@ -86,30 +116,39 @@ class Reader:
     lists: Lists
     notices: Notices
     apikeys: ApiKeys
+    slot: Slot
     workspace: str
-    key: str
+    key: str = field(repr=False)
     seq: int
-
-    def __repr__(self) -> str:
-        return f"<Reader of {self.workspace}>"
+    keep_alive: float = KEEP_ALIVE
 
     def lines(self) -> Iterator[bytes]:
         """The stream, until the key is revoked or the store is away; then the client comes again."""
-        seq = self.seq
         with self.notices.bell(self.workspace) as bell:
+            self.slot.hang(bell)
             yield b"retry: 2000\n\n"
-            while True:
-                bell.clear()
-                known = seq
-                try:
-                    found, seq = self.lists.since(self.workspace, known, AT_ONCE)
-                    if found:
-                        yield b"".join(map(_written, found))
-                    if seq == known and not bell.wait(KEEP_ALIVE):
-                        self.apikeys.check(self.key)
-                        yield b": still here\n\n"
-                except HookreelError:
-                    return
+            try:
+                yield from self._told(bell)
+            except HookreelError:
+                return
+
+    def _told(self, bell: threading.Event) -> Iterator[bytes]:
+        seq = self.seq
+        while not self.slot.has_ended():
+            # Cleared before the look: whatever happens after it rings again.
+            bell.clear()
+            known = seq
+            found, seq = self.lists.since(self.workspace, known, AT_ONCE)
+            if found:
+                yield b"".join(map(_written, found))
+            if seq == known and not self.slot.has_ended() and not bell.wait(self.keep_alive):
+                self.apikeys.check(self.key)
+                yield b": still here\n\n"
+
+
+def end(app: Flask) -> None:
+    """Let every stream of ``app`` end, before its process does."""
+    _slots(app).end()
 
 
 @stream.on("GET", "/stream")
@@ -125,8 +164,8 @@ def follow(headers: dict[str, str | None]) -> Response:
     service, found, workspace = here(), lists(), caller().workspace
     last = headers["last_event_id"]
     seq = found.newest(workspace) if last is None else found.number(workspace, last)
-    reader = Reader(found, service.notices, service.apikeys, workspace, presented(), seq)
-    slot = _slots().take()
+    slot = _slots(current_app).take()
+    reader = Reader(found, service.notices, service.apikeys, slot, workspace, presented(), seq)
     response = Response(reader.lines(), content_type="text/event-stream; charset=utf-8")
     response.call_on_close(slot.leave)
     # A proxy that buffers would keep events from the client.
@@ -134,8 +173,8 @@ def follow(headers: dict[str, str | None]) -> Response:
     return response
 
 
-def _slots() -> Slots:
-    slots: Slots = current_app.extensions.setdefault(_SLOTS, Slots(READERS))
+def _slots(app: Flask) -> Slots:
+    slots: Slots = app.extensions.setdefault(_SLOTS, Slots(READERS))
     return slots
 
 
