@@ -103,7 +103,11 @@ class Board:
         ):
             table.add_row(name, _judged(getattr(ledger, field), WHOLE[field]), str(WHOLE[field]))
         verified = _judged(ledger.verified, ledger.expected)
-        table.add_row("deliveries verified", f"{verified} of {ledger.expected}", str(ledger.expected))
+        table.add_row(
+            "deliveries verified",
+            f"{verified} of {ledger.expected}",
+            f"{ledger.expected} of {ledger.expected}",
+        )
         self.console.print()
         self.console.print(table)
 

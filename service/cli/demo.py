@@ -231,4 +231,4 @@ def _about(film: Path) -> str:
     with av.open(str(film)) as container:
         stream = container.streams.video[0]
         seconds = (container.duration or 0) / av.time_base
-        return f"{seconds:.1f} s, {stream.width} x {stream.height} px, {film.stat().st_size / 1e6:.1f} MB"
+        return f"{seconds:.1f} s, {stream.width} x {stream.height} px, {film.stat().st_size / 1000:.0f} kB"

@@ -117,9 +117,9 @@ class Story:
 
     def _watch_the_vendor(self) -> None:
         """The stages that the sandbox's book shows; a job that fails on its way has fewer."""
-        if self._seen("submit", lambda entry: entry["done"] and entry["id"]):
+        if self._seen("submit", lambda entry: entry["id"]):
             self._tell("submitted", "one POST to the vendor, with a webhook URL and no polling")
-        if self._seen("ended", lambda entry: entry["done"]):
+        if self._seen("ended", lambda entry: entry["prediction_status"] == "completed"):
             self._tell("rendering", "the sandbox filmed a slow pan over the photograph; there is no AI in it")
         if self._seen("callback", lambda _: True, done=False):
             self._tell("called back", "by the vendor's webhook")
