@@ -39,6 +39,7 @@ def create_app(service: Service) -> Flask:
     app.register_error_handler(Exception, _answer)
     _register(app, service)
     v1.register(app, service)
+    app.wsgi_app = Callbacks(app.wsgi_app, service.jobs, app.extensions[SECRET])  # type: ignore[method-assign]
     if service.settings.trusted_proxies:
         app.wsgi_app = TrustedProxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
@@ -56,7 +57,6 @@ def _register(app: Flask, service: Service) -> None:
     catalogue = Catalogue(service.vendor.models, sandbox=settings.sandbox, allowed=settings.models)
     predictions = Predictions(service.jobs, service.vendor, service.clock)
     app.extensions[SECRET] = secret
-    Callbacks(service.jobs, secret).register(app)
     Api(service, catalogue, predictions).register(app)
     Submissions(service, catalogue, Waiters(service.jobs.get, service.notices)).register(app)
     Health(service, secret).register(app)

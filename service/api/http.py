@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import request
+from flask import request as current
 from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Request
 
 from schemas import documents
 from schemas.faults import Fault, flatten
@@ -19,11 +20,11 @@ SMALL: Final = documents.MEGABYTE
 
 def authorize(apikeys: ApiKeys) -> ApiKey:
     """The API key of ``Authorization: Bearer``. Raises `Unauthorized`."""
-    scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
+    scheme, _, text = current.headers.get("Authorization", "").strip().partition(" ")
     return apikeys.check(text.strip() if scheme.lower() == "bearer" else "")
 
 
-def check_size(limit: int) -> None:
+def check_size(request: Request, limit: int) -> None:
     """Raise `TooLarge` for a body that says itself that it is over ``limit`` bytes; nothing is read."""
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
@@ -31,17 +32,17 @@ def check_size(limit: int) -> None:
 
 def check_json() -> None:
     """Raise `WrongMediaType` unless the body is declared as JSON."""
-    if request.mimetype != "application/json":
-        given = request.mimetype[:80] or "none"
+    if current.mimetype != "application/json":
+        given = current.mimetype[:80] or "none"
         raise WrongMediaType(f"Content-Type: {given!r} is not accepted; application/json")
 
 
-def read_body(limit: int) -> bytes:
+def read_body(request: Request, limit: int) -> bytes:
     """The body, of which never more than ``limit`` bytes and one are read.
 
     Raises `TooLarge`, and BadRequest when the sender went away in the middle of it.
     """
-    check_size(limit)
+    check_size(request, limit)
     # One more than allowed, or a chunked body of the limit could not be told from a longer one.
     request.max_content_length = limit + 1
     data = request.get_data(cache=False)
@@ -54,9 +55,9 @@ def read_body(limit: int) -> bytes:
 
 def read_json(limit: int = SMALL) -> Any:
     """The body's JSON value. Raises `TooLarge`, `WrongMediaType` and `InvalidInput`, in this order."""
-    check_size(limit)
+    check_size(current, limit)
     check_json()
-    data = read_body(limit)
+    data = read_body(current, limit)
     try:
         return documents.read(data, limit=limit)
     except ValidationError as error:
@@ -66,7 +67,7 @@ def read_json(limit: int = SMALL) -> Any:
 
 def origin() -> str:
     """Scheme and host that the request was sent to, without a slash at the end."""
-    return request.host_url.rstrip("/")
+    return current.host_url.rstrip("/")
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -54,7 +54,7 @@ class Submissions:
     def submit(self, model: str) -> Response:
         """Refusals in this order: 401, 413, 415, 404 for the model, 400."""
         workspace = http.authorize(self.service.apikeys).workspace
-        http.check_size(LIMIT)
+        http.check_size(request, LIMIT)
         http.check_json()
         self.catalogue.check(model)
         query = _QUERY.load(submit_query(request.query_string))

@@ -96,7 +96,7 @@ class Api:
     def upload(self) -> Response:
         """The old way to upload: a multipart form with the bytes in ``file``."""
         self._workspace()
-        http.check_size(LIMIT)
+        http.check_size(request, LIMIT)
         request.max_content_length = LIMIT
         given = request.files.get("file")
         if given is None:
