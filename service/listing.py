@@ -182,10 +182,10 @@ class Lists:
             raise Gone(detail, oldest[0].decode() if oldest else None)
         return int(seq)
 
-    def newest(self, workspace: str) -> int:
-        """The number of the last event that happened."""
-        (seq,) = self.store.read(lambda pipe: pipe.hget(rediskeys.workspace(workspace), "seq"))
-        return int(seq or 0)
+    def newest(self, workspace: str) -> Place:
+        """The newest event, by its number and id; with no event: 0 and `START`."""
+        rows = self._slice(rediskeys.events(workspace), float("inf"), 0, 1)
+        return rows[0] if rows else Place(0, START)
 
     def _older(self, key: str, after: Place | None) -> Iterator[Place]:
         """The places below ``after``, from the top."""
@@ -202,9 +202,9 @@ class Lists:
             # Begins again at the last score, so that a row removed meanwhile hides no other.
             top, offset = rows[-1].score, offset + BATCH if rows[-1].score == top else 0
 
-    def _slice(self, key: str, top: float, offset: int) -> list[Place]:
+    def _slice(self, key: str, top: float, offset: int, most: int = BATCH) -> list[Place]:
         (rows,) = self.store.read(
-            lambda pipe: pipe.zrevrangebyscore(key, top, "-inf", start=offset, num=BATCH, withscores=True)
+            lambda pipe: pipe.zrevrangebyscore(key, top, "-inf", start=offset, num=most, withscores=True)
         )
         return [Place(int(score), name.decode()) for name, score in rows]
 

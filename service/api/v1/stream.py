@@ -19,7 +19,7 @@ from schemas.predictions import UPSTREAM_ID
 from service.api.v1.resource import Resource, caller, here, lists, presented
 from service.apikeys import ApiKeys
 from service.errors import HookreelError, Unavailable
-from service.listing import Happening, Lists
+from service.listing import Happening, Lists, Place
 from service.notices import Notices
 
 READERS: Final = 16
@@ -27,7 +27,7 @@ READERS: Final = 16
 KEEP_ALIVE: Final = 15.0
 AT_ONCE: Final = 100
 RETRY_AFTER: Final = 5
-_SLOTS: Final = "hookreel-stream-slots"
+SLOTS: Final = "hookreel-stream-slots"
 
 stream = Resource("stream", "Events as they happen.")
 
@@ -111,7 +111,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Reader:
-    """What one stream needs. ``seq``: the number of the last event that its client knows."""
+    """What one stream needs. ``begin``: the event after which it begins."""
 
     lists: Lists
     notices: Notices
@@ -119,21 +119,22 @@ class Reader:
     slot: Slot
     workspace: str
     key: str = field(repr=False)
-    seq: int
+    begin: Place
     keep_alive: float = KEEP_ALIVE
 
     def lines(self) -> Iterator[bytes]:
         """The stream, until the key is revoked or the store is away; then the client comes again."""
         with self.notices.bell(self.workspace) as bell:
             self.slot.hang(bell)
-            yield b"retry: 2000\n\n"
+            # An id without data is no event; the client knows from where to go on, whenever it is cut off.
+            yield b"retry: 2000\nid: %s\n\n" % self.begin.name.encode()
             try:
                 yield from self._told(bell)
             except HookreelError:
                 return
 
     def _told(self, bell: threading.Event) -> Iterator[bytes]:
-        seq = self.seq
+        seq = self.begin.score
         while not self.slot.has_ended():
             # Cleared before the look: whatever happens after it rings again.
             bell.clear()
@@ -163,9 +164,9 @@ def follow(headers: dict[str, str | None]) -> Response:
     """
     service, found, workspace = here(), lists(), caller().workspace
     last = headers["last_event_id"]
-    seq = found.newest(workspace) if last is None else found.number(workspace, last)
+    begin = found.newest(workspace) if last is None else Place(found.number(workspace, last), last)
     slot = _slots(current_app).take()
-    reader = Reader(found, service.notices, service.apikeys, slot, workspace, presented(), seq)
+    reader = Reader(found, service.notices, service.apikeys, slot, workspace, presented(), begin)
     response = Response(reader.lines(), content_type="text/event-stream; charset=utf-8")
     response.call_on_close(slot.leave)
     # A proxy that buffers would keep events from the client.
@@ -174,7 +175,7 @@ def follow(headers: dict[str, str | None]) -> Response:
 
 
 def _slots(app: Flask) -> Slots:
-    slots: Slots = app.extensions.setdefault(_SLOTS, Slots(READERS))
+    slots: Slots = app.extensions.setdefault(SLOTS, Slots(READERS))
     return slots
 
 

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from service import rediskeys
 from service.api.v1.resource import EXTENSION
 from service.api.v1.stream import READERS, Reader, Slots, end
-from service.listing import Lists
+from service.listing import START, Lists, Place
 from tests.waiting import eventually
 
 
@@ -100,6 +100,13 @@ def test_who_comes_again_misses_nothing(follow, story):
     assert stream.event()["id"] == later.last_word
 
 
+def test_who_was_cut_off_before_the_first_event_knows_from_where_to_go_on(follow, story):
+    before = story.completed()
+    assert next(follow()._lines) == f"id: {before.last_word}"
+    missed = story.completed()
+    assert follow(**{"Last-Event-ID": before.last_word}).event()["id"] == missed.last_word
+
+
 def test_an_event_that_is_not_kept_any_more_is_a_410(origin, call, story, service):
     first, second = story.completed(), story.completed()
     service.store.client.zrem(rediskeys.events("default"), first.last_word)
@@ -121,7 +128,7 @@ def test_beyond_the_last_place_it_is_a_503_and_a_place_comes_back(origin, follow
     answer = requests.get(f"{origin}/v1/stream", headers=headers, stream=True, timeout=10)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     end(app)
-    assert [each.rest() for each in streams] == [[]] * READERS
+    assert [each.rest() for each in streams] == [["id: 0"]] * READERS
 
 
 def test_asking_for_the_head_takes_no_place(origin, follow, call):
@@ -135,7 +142,8 @@ def reader(app, call, service) -> Callable[[], Reader]:
     def make() -> Reader:
         lists = Lists(service.store, service.endpoints, service.deliveries)
         slot = Slots(1).take()
-        return Reader(lists, service.notices, service.apikeys, slot, "default", call.key, 0, keep_alive=0.01)
+        begin = Place(0, START)
+        return Reader(lists, service.notices, service.apikeys, slot, "default", call.key, begin, keep_alive=0.01)
 
     assert app.extensions[EXTENSION] is service
     return make
@@ -143,7 +151,11 @@ def reader(app, call, service) -> Callable[[], Reader]:
 
 def test_a_silent_stream_says_that_it_is_still_there(reader):
     lines = reader().lines()
-    assert [next(lines) for _ in range(3)] == [b"retry: 2000\n\n", b": still here\n\n", b": still here\n\n"]
+    assert [next(lines) for _ in range(3)] == [
+        b"retry: 2000\nid: 0\n\n",
+        b": still here\n\n",
+        b": still here\n\n",
+    ]
     lines.close()
 
 

@@ -1,0 +1,55 @@
+"""``hookreel endpoints``."""
+
+from __future__ import annotations
+
+
+def test_an_endpoint_is_added_shown_and_removed(shell):
+    (made,) = shell.json(
+        "endpoints",
+        "add",
+        "https://example.com/hooks",
+        *(
+            "--event-type",
+            "prediction.completed",
+            "--format",
+            "wavespeed",
+            "--channel",
+            "eu",
+            "--channel",
+            "us",
+        ),
+        *("--timeout", "7.5", "--description", "billing"),
+    )
+    assert made["event_types"] == ["prediction.completed"]
+    assert (made["format"], made["channels"], made["timeout"]) == ("wavespeed", ["eu", "us"], 7.5)
+    (shown,) = shell.json("endpoints", "show", made["id"])
+    assert "secret" not in shown
+    (shown,) = shell.json("endpoints", "show", made["id"], "--secret")
+    assert shown == made
+    assert [each["id"] for each in shell.json("endpoints", "list")] == [made["id"]]
+    assert shell.json("endpoints", "remove", made["id"]) == [{"removed": made["id"]}]
+    assert shell.json("endpoints", "list") == []
+
+
+def test_what_is_not_given_is_the_services_default(shell):
+    (made,) = shell.json("endpoints", "add", "https://example.com/hooks")
+    assert made["event_types"] == ["prediction.completed", "prediction.failed"]
+
+
+def test_people_see_the_secret_of_a_new_endpoint(shell):
+    lines = shell("endpoints", "add", "https://example.com/hooks").stdout.splitlines()
+    assert any(line.startswith("secret") and "whsec_" in line for line in lines)
+    assert any(line.startswith("url") and line.endswith("https://example.com/hooks") for line in lines)
+
+
+def test_a_list_of_many_is_whole(shell):
+    for number in range(3):
+        shell("endpoints", "add", f"https://example.com/{number}")
+    result = shell("endpoints", "list")
+    assert all(f"https://example.com/{number}" in result.stdout for number in range(3))
+
+
+def test_no_endpoint_at_all_says_how_to_add_one(shell):
+    result = shell("endpoints", "list")
+    assert (result.stdout, result.exit_code) == ("", 0)
+    assert "endpoints add" in result.stderr
