@@ -78,6 +78,7 @@ class Forwarder:
     _outcomes: list[Word] = field(default_factory=list)
     _doubtful: list[str] = field(default_factory=list)
     _loaded: bool = False
+    _read_again: bool = False
     _next_claim: float = 0.0
     _next_look: float = 0.0
     _next_rescue: float = 0.0
@@ -108,6 +109,9 @@ class Forwarder:
                 self._turn()
                 pause = 0.0
             except StoreUnavailable:
+                if self.stopping:
+                    # What is not recorded counts as a failed attempt once this process is seen to be gone.
+                    return
                 self._loaded = False
                 logging.getLogger(__name__).warning("forwarder.store_away")
                 pause = 0.5
@@ -142,7 +146,7 @@ class Forwarder:
             answers = self.service.store.run_all(calls, then=self._reading())
         except StoreUnavailable:
             self._doubtful.append(token)
-            self.rung = True
+            self._entries, self._read_again, self.rung = [], True, True
             raise
         self._outcomes, self._entries = [], []
         self.attempts.flush()
@@ -189,7 +193,9 @@ class Forwarder:
             return []
         keys = [rediskeys.stream(name) for name in self._streams]
         head = ("XREADGROUP", "GROUP", rediskeys.GROUP, self.incarnation, "COUNT", READ_AT_ONCE, "STREAMS")
-        return [(*head, *keys, *(">" for _ in keys))]
+        # "0" is what this consumer was given and has not acknowledged: an answer that was lost held it.
+        since = "0" if self._read_again else ">"
+        return [(*head, *keys, *(since for _ in keys))]
 
     def _read_streams(self, answer: Any) -> None:
         if isinstance(answer, ResponseError):
@@ -198,10 +204,15 @@ class Forwarder:
             self.rung = True
             return
         prefix = len(rediskeys.stream(""))
+        if self._read_again:
+            self._read_again, self.rung = any(rows for _, rows in answer or ()), True
         for key, rows in answer or ():
             workspace = key.decode()[prefix:]
             for each, flat in rows:
-                self._entries.append(_entry(workspace, each, dict(_rows(flat, 2))))
+                if flat is None:  # deleted by hand, with its event still open: the clock puts that back
+                    self.service.store.client.xack(key, rediskeys.GROUP, each)
+                else:
+                    self._entries.append(_entry(workspace, each, dict(_rows(flat, 2))))
 
     # -- attempts ---------------------------------------------------------------------------------------
 

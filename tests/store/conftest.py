@@ -14,6 +14,7 @@ from schemas.predictions import Prediction
 from service.acceptance import Order
 from service.bootstrap import Service
 from service.settings import Settings
+from tests.store.cutter import Cutter
 
 
 @pytest.fixture
@@ -22,6 +23,22 @@ def service(store_url: str) -> Iterator[Service]:
     environ = {"REDIS_URL": store_url, "HOOKREEL_SECRET_KEY": Fernet.generate_key().decode()}
     made = Service(Settings.from_env(environ), store_url, "test", f"test-{os.getpid()}")
     made.apikeys.create("default")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cutter(store_url: str) -> Iterator[Cutter]:
+    """A proxy in front of the store."""
+    made = Cutter(store_url.removeprefix("unix://"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(cutter: Cutter, service: Service) -> Iterator[Service]:
+    """A second service that reaches the same store through the proxy."""
+    made = Service(service.settings, cutter.url, "test", "test-behind")
     yield made
     made.close()
 

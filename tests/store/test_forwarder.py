@@ -27,6 +27,8 @@ from service.notices import EVERYTHING
 from service.records import Delivery, Endpoint, Job
 from service.sender import Sender
 from service.signing import verify_v3
+from service.store import CLAIM, OUTCOMES
+from tests.store.cutter import Cutter
 from workers.forwarder import Forwarder
 
 Orders = Callable[..., Order]
@@ -203,6 +205,68 @@ def test_an_endpoint_made_after_an_event_does_not_hear_of_it(
     settled(service, second, late, DeliveryState.DELIVERED)
     fields = service.store.client.hkeys(rediskeys.event(first.events[-1]))
     assert late.id.encode() not in fields
+
+
+def test_a_claim_whose_answer_was_lost_goes_back_uncounted_and_is_delivered_once(
+    service: Service, behind: Service, cutter: Cutter, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url)
+    job = finished(service, order(), word())
+    cutter.lose_answers(3, CLAIM.sha.encode())
+    with forwarding(behind, Policy(LOOPBACK)):
+        delivery = settled(service, job, endpoint, DeliveryState.DELIVERED)
+    assert cutter.lost == 3
+    assert (len(receiver.got), delivery.attempt_count, len(delivery.attempts)) == (1, 1, 1)
+
+
+def test_an_outcome_whose_answer_was_lost_is_recorded_once(
+    service: Service, behind: Service, cutter: Cutter, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url)
+    cutter.lose_answers(2, OUTCOMES.sha.encode())
+    with forwarding(behind, Policy(LOOPBACK)):
+        job = finished(service, order(), word())
+        delivery = settled(service, job, endpoint, DeliveryState.DELIVERED)
+    assert cutter.lost == 2
+    assert (len(receiver.got), len(delivery.attempts)) == (1, 1)
+
+
+SPELLINGS = (
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "017700000001",
+    "0177.0.0.1",
+    "localhost",
+    "localhost.",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "169.254.169.254",
+    "100.64.0.1",
+    "224.0.0.1",
+    "0.0.0.0",  # noqa: S104 - an address that is refused
+)
+
+
+def test_every_spelling_of_a_refused_address_is_recorded_as_such(
+    service: Service, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    port = receiver.server_port
+    everything = Policy(tuple(ip_network(each) for each in ("0.0.0.0/0", "::/0", "169.254.169.254/32")))
+    service.endpoints.policy = everything
+    urls = [f"{scheme}://{host}:{port}/" for host in SPELLINGS for scheme in ("https", "http")]
+    made = [service.endpoints.create("default", {"url": url, "retry_schedule": (0.0,)})[0] for url in urls]
+    with forwarding(service, Policy(())):
+        job = finished(service, order(), word())
+        for endpoint in made:
+            (attempt,) = settled(service, job, endpoint, DeliveryState.EXHAUSTED).attempts
+            assert (endpoint.url, attempt.error, attempt.status) == (endpoint.url, "blocked_address", None)
+            assert "HOOKREEL_EGRESS_ALLOW" in attempt.detail
+    assert receiver.got == []
 
 
 def test_an_address_that_is_refused_is_recorded_as_such(
