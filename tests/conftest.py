@@ -16,6 +16,7 @@ import redis
 
 from service import embedded
 from service.environment import clean_environment
+from tests.ups import Up, running
 
 _CLEAN = clean_environment(os.environ)
 for _name in set(os.environ) - set(_CLEAN):
@@ -55,6 +56,13 @@ def store_url(session_store: str) -> str:
     with redis.Redis.from_url(session_store) as client:
         client.flushall()
     return session_store
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One `hookreel up` for the whole session; unknown outcomes are presumed failed after 2 s."""
+    with running(tmp_path_factory.mktemp("up") / "data", HOOKREEL_UNCERTAIN_AFTER="2") as up:
+        yield up
 
 
 @pytest.fixture

@@ -6,64 +6,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
+from tests.ups import COMMAND, running
 from tests.waiting import eventually, is_gone
 
-UP = [sys.executable, "-m", "service.cli.main", "up", "--port", "0", "--data-dir"]
 MEGABYTE = 2**20
 
 
-class Up:
-    """A running `hookreel up`, ready."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout
-        self.lines = []
-        for line in process.stdout:
-            self.lines.append(line.strip())
-            if line.startswith("ready at "):
-                break
-        assert self.lines[-1].startswith("ready at "), process.communicate()
-        _, _, self.url, _, seconds, _ = self.lines[-1].split()
-        self.seconds = float(seconds)
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def named(self, word: str) -> psutil.Process | None:
-        return next((one for one in self.family() if not is_gone(one) and word in one.cmdline()), None)
-
-    def replaces(self, word: str, victim: psutil.Process) -> bool:
-        return is_gone(victim) and self.named(word) not in {None, victim}
-
-    def is_ready(self) -> bool:
-        try:
-            answer = requests.get(f"{self.url}/readyz", timeout=5)
-            return answer.ok and all(check["ok"] for check in answer.json()["checks"].values())
-        except requests.RequestException:
-            return False
-
-
-@contextmanager
-def running(data_dir: Path, **environ: str) -> Iterator[Up]:
-    command = [*UP, str(data_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | environ, text=True) as process:
-        try:
-            yield Up(process)
-        finally:
-            process.terminate()
-
-
 def refused(data_dir: Path, *arguments: str, **environ: str) -> str:
-    command = [*UP, str(data_dir), *arguments]
+    command = [*COMMAND, str(data_dir), *arguments]
     done = subprocess.run(command, capture_output=True, env=os.environ | environ, text=True, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
