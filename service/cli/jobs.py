@@ -70,7 +70,7 @@ def submit(  # noqa: PLR0917 - click gives them by name
     job_id = answer["data"]["id"]
     click.echo(f"accepted as {job_id}", err=True)
     job = _ended(client, job_id) if wait else _job(client, job_id)
-    printing.facts(job, as_json=as_json, leave_out=("timeline", "submissions"))
+    _print(job, as_json=as_json)
     if wait and job["state"] != "completed":
         raise click.exceptions.Exit(1)
 
@@ -81,7 +81,7 @@ def submit(  # noqa: PLR0917 - click gives them by name
 def show(job_id: str, as_json: bool) -> None:
     """Show a job with its timeline."""
     job = _job(connect(), job_id)
-    printing.facts(job, as_json=as_json, leave_out=("timeline", "submissions"))
+    _print(job, as_json=as_json)
     if not as_json:
         click.echo()
         printing.table(job["timeline"], {"at": "AT", "what": "WHAT"}, as_json=False, nothing="")
@@ -94,6 +94,11 @@ def list_jobs(limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
     rows = connect().call("GET", "/v1/jobs", params={"limit": limit})["data"]
     printing.table(rows, _COLUMNS, as_json=as_json, nothing="There are no jobs.")
+
+
+def _print(job: dict[str, Any], *, as_json: bool) -> None:
+    more = () if job["maybe_billed"] else ("maybe_billed",)
+    printing.facts(job, as_json=as_json, leave_out=("timeline", "submissions", *more))
 
 
 def _job(client: Client, job_id: str) -> Any:

@@ -6,17 +6,18 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from service import metrics
-from service.api.v1 import reference
-from service.api.v1.deliveries import deliveries
-from service.api.v1.endpoints import endpoints
-from service.api.v1.events import events
-from service.api.v1.jobs import jobs
-from service.api.v1.keys import keys
+from service.api.v1 import deliveries, endpoints, events, jobs, keys, reference, stream
 from service.api.v1.resource import EXTENSION, Document, schema_name
-from service.api.v1.stream import stream
 from service.bootstrap import VERSION, Service
 
-_RESOURCES = (jobs, events, stream, endpoints, deliveries, keys)
+_RESOURCES = (
+    jobs.jobs,
+    events.events,
+    stream.stream,
+    endpoints.endpoints,
+    deliveries.deliveries,
+    keys.keys,
+)
 
 
 def register(app: Flask, service: Service) -> None:

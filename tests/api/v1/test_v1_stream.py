@@ -143,7 +143,9 @@ def reader(app, call, service) -> Callable[[], Reader]:
         lists = Lists(service.store, service.endpoints, service.deliveries)
         slot = Slots(1).take()
         begin = Place(0, START)
-        return Reader(lists, service.notices, service.apikeys, slot, "default", call.key, begin, keep_alive=0.01)
+        return Reader(
+            lists, service.notices, service.apikeys, slot, "default", call.key, begin, keep_alive=0.01
+        )
 
     assert app.extensions[EXTENSION] is service
     return make
@@ -178,8 +180,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def granian(call, service) -> Iterator[str]:
-    """The web process as it is shipped."""
+def granian(call, service) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The server that is shipped, and where it is."""
     port = free_port()
     settings: Any = service.settings
     environ = {
@@ -189,7 +191,8 @@ def granian(call, service) -> Iterator[str]:
         "HOOKREEL_SECRET_KEY": settings.secret_keys[0],
         "WAVESPEED_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
-    command = [sys.executable, "-m", "service.cli.main", "serve", "--port", str(port)]
+    options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "64", "--log-level", "error"]
+    command = [sys.executable, "-m", "granian", *options, "tests.api.v1.ending_app:app"]
     origin = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -199,15 +202,19 @@ def granian(call, service) -> Iterator[str]:
             return False
 
     with subprocess.Popen(command, env=environ) as process:
-        assert eventually(answers)
-        yield origin
+        assert eventually(answers, timeout=30)
+        yield origin, process
         process.terminate()
 
 
-def test_granian_sends_each_event_at_once(granian, call, story):
+def test_granian_sends_each_event_at_once_and_ends_when_it_is_told(granian, call, story):
+    origin, process = granian
     headers = {"Authorization": f"Bearer {call.key}"}
-    with requests.get(f"{granian}/v1/stream", headers=headers, stream=True, timeout=10) as answer:
+    with requests.get(f"{origin}/v1/stream", headers=headers, stream=True, timeout=10) as answer:
         stream = Follower(answer)
         for _ in range(2):
             job = story.completed()
             assert stream.event()["id"] == job.last_word
+        process.terminate()
+        assert stream.rest() == []
+        assert process.wait(10) == 0
