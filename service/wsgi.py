@@ -18,16 +18,16 @@ from service.vendorsecret import VendorSecret
 TRIED_AGAIN: Final = 2.0
 
 
-def announce(service: Service, port: str) -> None:
+def announce(service: Service, bound: str) -> None:
     """Tell the store that this process is there, and where the vendor calls back unless that was set."""
     if service.settings.public_url is None:
-        service.store.client.hset(rediskeys.SERVICE, "public_url", f"http://127.0.0.1:{port}")
+        service.store.client.hset(rediskeys.SERVICE, "public_url", bound)
     service.presence.start()
 
 
-def prepare(service: Service, secret: VendorSecret, port: str) -> None:
+def prepare(service: Service, secret: VendorSecret, bound: str) -> None:
     """What may have to wait for the store and the vendor: tried until it is done, beside the serving."""
-    for step in (lambda: announce(service, port), secret.current):
+    for step in (lambda: announce(service, bound), secret.current):
         while not _done(step):
             time.sleep(TRIED_AGAIN)
 
@@ -43,7 +43,8 @@ def _done(step: object) -> bool:
 
 _service = begin("web")
 app = create_app(_service)
-_port = os.environ.get("PORT") or os.environ.get("HOOKREEL_PORT") or "8080"
+# `hookreel serve` says where it listens; granian itself is told by the Procfile, with the runner's PORT.
+_bound = os.environ.get("HOOKREEL_BOUND_URL") or f"http://127.0.0.1:{os.environ.get('PORT', '8080')}"
 threading.Thread(
-    target=prepare, args=(_service, app.extensions[SECRET], _port), name="prepare", daemon=True
+    target=prepare, args=(_service, app.extensions[SECRET], _bound), name="prepare", daemon=True
 ).start()
