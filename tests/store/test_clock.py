@@ -70,6 +70,11 @@ def bells(service: Service) -> int:
     return int(count)
 
 
+def first_entry(service: Service) -> str:
+    (rows,) = service.store.read(lambda pipe: pipe.xrange(rediskeys.stream("default")))
+    return str(rows[0][0].decode())
+
+
 def test_a_refused_job_is_let_in_again_when_its_delay_is_over(
     service: Service, order: Orders, at: Time, clock: Clock
 ) -> None:
@@ -159,7 +164,7 @@ def test_claims_of_a_dead_forwarder_count_as_failed_attempts(
     job, token = begun(service, order())
     done = service.jobs.settle(job.id, token, word())
     Presence(service.store, "forwarder-1").beat()
-    (entry, _), *_ = service.store.client.xrange(rediskeys.stream("default"))
+    entry = first_entry(service)
     service.store.run(EXPAND, ["default", done.events[0], entry, 1, endpoint.id])
     claimed = service.store.run(CLAIM, ["forwarder-1.0", 10, 10])
     assert len(claimed) == 2 + 4
@@ -195,7 +200,7 @@ def test_a_final_job_is_pruned_after_the_retention_unless_something_is_owed(
     at.ahead += service.settings.retention + 1
     clock.prune()
     assert service.jobs.get(job.id).is_final
-    (entry, _), *_ = service.store.client.xrange(rediskeys.stream("default"))
+    entry = first_entry(service)
     service.store.run(EXPAND, ["default", done.events[0], entry, 1])
     clock.prune()
     with pytest.raises(NotFound):
