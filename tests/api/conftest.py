@@ -14,13 +14,13 @@ import requests
 from cryptography.fernet import Fernet
 from flask import Flask
 from flask.testing import FlaskClient
-from tests.sandbox.client import Process
-from tests.vendor.rawserver import RawServer, serving
-from tests.waiting import eventually
 
 from service.api import create_app
 from service.bootstrap import Service
 from service.settings import Settings
+from tests.sandbox.client import Process
+from tests.vendor.rawserver import RawServer, serving
+from tests.waiting import eventually
 
 SECRET = "whsec_e9EE3BdyXSxcB4ZyZUKjQUEoQX4sF9P1+eMpb/KluCM="
 
@@ -34,7 +34,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def environ(store_url: str) -> dict[str, str]:
-    """Of a service whose vendor is a sandbox that is not there, and whose callbacks are signed with SECRET."""
+    """Of a service whose vendor is a sandbox that is not there; callbacks are signed with SECRET."""
     return {
         "REDIS_URL": store_url,
         "HOOKREEL_SECRET_KEY": Fernet.generate_key().decode(),

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.conftest import bearer
-from tests.api.vendorside import accept, told
-from tests.vendor.rawserver import reply, says
 
 from schemas.callbacks import read_callback
 from schemas.models import MODELS
 from service import rediskeys
 from service.api import create_app
+from tests.api.conftest import bearer
+from tests.api.vendorside import accept, told
+from tests.vendor.rawserver import reply, says
 
 FAST = "/api/v3/minimax/hailuo-02/fast"
 IMAGE = {"image": "https://example.com/a.jpg"}
