@@ -10,23 +10,27 @@ local claims, revisions = {-1, ''}, {}
 
 local function serve(ws, ep, most)
   local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
-  local taken = 0
-  if room > 0 then
-    for _, event in ipairs(redis.call('ZRANGE', wait, '-inf', now, 'BYSCORE', 'LIMIT', 0, math.min(room, most))) do
-      redis.call('ZREM', wait, event)
-      local line = redis.call('HGET', K.event(event), ep)
-      local attempts, log = string.match(line or '', '^[pr]|(%d+)|[^|]*|(.*)$')
-      if attempts then
-        attempts = attempts + 1
-        redis.call('HSET', K.event(event), ep, 'r|' .. attempts .. '|' .. token .. '|' .. log)
-        redis.call('ZADD', K.FLIGHT, now, event .. ' ' .. ep)
-        taken = taken + 1
-        local n = #claims
-        claims[n + 1], claims[n + 2], claims[n + 3], claims[n + 4] = ws, ep, event, attempts
-      end
+  local flown = {}
+  local due = room > 0 and redis.call('ZRANGE', wait, '-inf', now, 'BYSCORE', 'LIMIT', 0, math.min(room, most)) or {}
+  for _, event in ipairs(due) do
+    local key = K.event(event)
+    local line = redis.call('HGET', key, ep)
+    local attempts, log = string.match(line or '', '^[pr]|(%d+)|[^|]*|(.*)$')
+    if attempts then
+      attempts = attempts + 1
+      redis.call('HSET', key, ep, 'r|' .. attempts .. '|' .. token .. '|' .. log)
+      local n = #claims
+      claims[n + 1], claims[n + 2], claims[n + 3], claims[n + 4] = ws, ep, event, attempts
+      n = #flown
+      flown[n + 1], flown[n + 2] = now, event .. ' ' .. ep
     end
   end
-  if taken > 0 then redis.call('HINCRBY', K.running(ws), ep, taken) end
+  local taken = #flown / 2
+  if #due > 0 then redis.call('ZREM', wait, unpack(due)) end
+  if taken > 0 then
+    redis.call('ZADD', K.FLIGHT, unpack(flown))
+    redis.call('HINCRBY', K.running(ws), ep, taken)
+  end
   local next = redis.call('ZRANGE', wait, 0, 0, 'WITHSCORES')
   if not next[2] then
     redis.call('ZREM', K.due(ws), ep)

@@ -5,7 +5,12 @@
 -- returns  how many applied
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local touched, applied = {}, 0
+local touched, landed, running, closed, applied = {}, {}, {}, {}, 0
+
+local function land(ws, ep)
+  running[ep] = (running[ep] or 0) + 1
+  touched[ep] = ws
+end
 
 local function note(log, item)
   if item == '' then return log end
@@ -21,15 +26,16 @@ for i = 1, #ARGV, 6 do
   if state then
     local mine = holder == token
     local open = state == 'p' or state == 'r'
-    if mine and redis.call('ZREM', K.FLIGHT, event .. ' ' .. ep) == 1 then
-      if redis.call('HINCRBY', K.running(ws), ep, -1) <= 0 then redis.call('HDEL', K.running(ws), ep) end
-      touched[ep] = ws
+    if mine then
+      landed[#landed + 1] = event .. ' ' .. ep
+      land(ws, ep)
+      holder = ''
     end
-    if mine then holder = '' end
     if mine or (open and verdict == 'd') then
       applied = applied + 1
       local word = string.sub(verdict, 1, 1)
       if open then
+        touched[ep] = ws
         if word == 'r' then
           redis.call('ZADD', K.wait(ep), now + tonumber(string.sub(verdict, 2)), event)
           state = 'r'
@@ -38,18 +44,23 @@ for i = 1, #ARGV, 6 do
           redis.call('ZADD', K.wait(ep), now, event)
           if attempts == 0 then state = 'p' end
         else
-          redis.call('ZREM', K.wait(ep), event)
-          if word ~= 'h' then redis.call('HINCRBY', key, 'open', -1) end
+          -- What is claimed does not wait.
+          if not mine then redis.call('ZREM', K.wait(ep), event) end
+          if word ~= 'h' then closed[key] = (closed[key] or 0) + 1 end
           state = word
         end
-        touched[ep] = ws
       end
       redis.call('HSET', key, ep, state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item))
     end
   elseif redis.call('ZREM', K.FLIGHT, event .. ' ' .. ep) == 1 then
-    if redis.call('HINCRBY', K.running(ws), ep, -1) <= 0 then redis.call('HDEL', K.running(ws), ep) end
-    touched[ep] = ws
+    land(ws, ep)
   end
+end
+
+if #landed > 0 then redis.call('ZREM', K.FLIGHT, unpack(landed)) end
+for key, n in pairs(closed) do redis.call('HINCRBY', key, 'open', -n) end
+for ep, n in pairs(running) do
+  if redis.call('HINCRBY', K.running(touched[ep]), ep, -n) <= 0 then redis.call('HDEL', K.running(touched[ep]), ep) end
 end
 
 for ep, ws in pairs(touched) do
