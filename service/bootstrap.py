@@ -16,17 +16,19 @@ from service import embedded, lifeline, logs, rediskeys
 from service.acceptance import Acceptance, Capacity
 from service.addresses import Policy
 from service.apikeys import ApiKeys
+from service.connection import connect
 from service.deliveries import Deliveries
 from service.endpoints import Endpoints
 from service.errors import StoreUnavailable
 from service.events import EventLog
-from service.jobs import Context, Jobs
+from service.jobs import Jobs
+from service.ledger import Context
 from service.notices import Notices
 from service.presence import Presence
 from service.queue import Doorbells
 from service.sealing import Sealer
 from service.settings import Settings
-from service.store import Store, connect
+from service.store import Store
 from service.vendor import Vendor
 
 VERSION = "0.1.0"

@@ -1,87 +1,41 @@
-"""What happens to a job: each verb reads the record, decides, and commits the move with all that follows.
-
-Nobody but this module moves a job. A verb whose record was moved meanwhile reads again and decides again;
-a verb that finds nothing left to do returns without a write.
-"""
+"""What happens to a job: a verb for each move. Nobody but this module moves a job."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
-from schemas.states import HOLDS_SLOT, PRESUMED, JobState, Reason, check_job_move
+from schemas.states import HOLDS_SLOT, PRESUMED, JobState, Reason
 from service import events, rediskeys
 from service.errors import Conflict, NotFound
-from service.records import Job, Submission, dump_job, load_job
+from service.ledger import Context, Decision, Ledger, Op, drop_blobs, moved
+from service.records import Job, Submission, load_job
 from service.store import Change, StaleRecord, Store, Word
 
 if TYPE_CHECKING:
     from schemas.predictions import Prediction
 
-Op = tuple[Word, ...]
 MAYBE_BILLED = "The outcome of this submission is unknown: the vendor may have made the task and billed it."
 LONGEST_REFUSAL = 60.0
+UNKNOWNS_THAT_PAUSE = 3
+"""Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
+
+_CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a rule may know of the outside: the time (ms), fresh tokens, dice in [0, 1), and the limits."""
-
-    clock: Callable[[], int]
-    token: Callable[[], str]
-    event_id: Callable[[], str]
-    dice: Callable[[], float] = random.random
-    max_in_flight: int = 100
-    submit_for: float = 3600.0
-    uncertain_after: float = 1200.0
-    api_url: Callable[[], str] = str
-    tells_processing: Callable[[str], bool] = bool
-    """Whether anybody in this workspace wants ``prediction.processing``; unasked, it is not written."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The record as it should be, what else is written with it, and the event that tells of it."""
-
-    job: Job
-    ops: tuple[Op, ...] = ()
-    event: str = ""
-    guards: tuple[tuple[str, Word, Word], ...] = ()
-
-
-class Jobs:
-    """The jobs of every workspace. ``ring`` is told of jobs that were let into the window."""
+class Jobs(Ledger):
+    """The verbs on jobs."""
 
     def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
-        self.store = store
-        self.context = context
-        self.ring = ring
+        super().__init__(store, context, ring)
         self._conclusions = {
             Outcome.ACCEPTED: self._accepted,
             Outcome.REFUSED: self._refused,
             Outcome.FAILED: self._refused_for_good,
             Outcome.UNKNOWN: self._unknown,
         }
-
-    def get(self, job_id: str) -> Job:
-        """Raises `NotFound`."""
-        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.job(job_id), "rev", "doc"))
-        rev, data = found
-        if data is None:
-            raise NotFound(f"there is no prediction {job_id[:64]}")
-        return load_job(int(rev), data)
-
-    def get_all(self, ids: list[str]) -> list[Job | None]:
-        """In the order of ``ids``, in one round trip; None where there is none."""
-
-        def ask(pipe: Any) -> None:
-            for each in ids:
-                pipe.hmget(rediskeys.job(each), "rev", "doc")
-
-        return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
 
     def add(self, job: Job, ops: tuple[Op, ...], guards: tuple[tuple[str, Word, Word], ...]) -> Job:
         """Keep a new job and let it wait. Raises `StaleRecord` with the kind of guard that fails."""
@@ -127,15 +81,15 @@ class Jobs:
     def begin(self, job: Job, token: str, incarnation: str) -> Job | None:
         """Write SUBMITTING under ``token``, before anything goes out. None: somebody else moved it."""
         row = Submission(token, self.context.clock(), incarnation)
-        moved = _moved(job, JobState.SUBMITTING).noting(
+        submitting = moved(job, JobState.SUBMITTING).noting(
             row.at, "submitting", submissions=(*job.submissions, row)
         )
         guard = ("member", rediskeys.WINDOW, job.id)
         try:
-            self._commit(Decision(moved, guards=(guard,)), rev=job.rev, token=token)
+            self._commit(Decision(submitting, guards=(guard,)), rev=job.rev, token=token)
         except StaleRecord:
             return None
-        return replace(moved, rev=job.rev + 1)
+        return replace(submitting, rev=job.rev + 1)
 
     def conclude(self, job_id: str, token: str, found: SubmissionOutcome) -> Job:
         """What became of the submission of ``token``. A job that its callback moved first stays as it is."""
@@ -178,18 +132,18 @@ class Jobs:
 
     def _accepted(self, job: Job, found: SubmissionOutcome) -> Decision:
         now = self.context.clock()
-        moved = _moved(job, JobState.PROCESSING).noting(
+        processing = moved(job, JobState.PROCESSING).noting(
             now, "processing", upstream_id=found.upstream_id or ""
         )
         ops = (
-            *_drop_blobs(job),
+            *drop_blobs(job),
             *_CALM,
             ("ZREM", rediskeys.UNCERTAIN, job.id),
             ("ZADD", rediskeys.WINDOW, now, job.id),
             self._admit(),
         )
         told = self.context.tells_processing(job.workspace)
-        return Decision(replace(moved, blobs={}), ops, event=events.PROCESSING if told else "")
+        return Decision(replace(processing, blobs={}), ops, event=events.PROCESSING if told else "")
 
     def _refused(self, job: Job, found: SubmissionOutcome) -> Decision:
         return self._later(job, found.message, found.retry_after)
@@ -216,7 +170,7 @@ class Jobs:
 
     def _unknown(self, job: Job, found: SubmissionOutcome) -> Decision:
         now = self.context.clock()
-        moved = _moved(job, JobState.UNCERTAIN).noting(now, f"uncertain: {found.message}")
+        uncertain = moved(job, JobState.UNCERTAIN).noting(now, f"uncertain: {found.message}")
         ops = (
             ("HINCRBY", rediskeys.VENDOR, "unknowns", 1),
             ("HDEL", rediskeys.VENDOR, "probe"),
@@ -224,7 +178,7 @@ class Jobs:
             ("ZADD", rediskeys.UNCERTAIN, now, job.id),
             self._admit(),
         )
-        return Decision(moved, ops)
+        return Decision(uncertain, ops)
 
     # -- the vendor's word ----------------------------------------------------------------------------
 
@@ -255,7 +209,7 @@ class Jobs:
             return Decision(job.noting(now, f"{word.status} by {word.id}, another submission is open"))
         target = JobState.COMPLETED if word.completed else JobState.FAILED
         told = replace(
-            _moved(job, target),
+            moved(job, target),
             reason=None if word.completed else Reason.VENDOR,
             upstream_id=word.id,
             vendor_status=word.status,
@@ -329,88 +283,6 @@ class Jobs:
 
         return self._change(job_id, decide)
 
-    # -- the common way -------------------------------------------------------------------------------
-
-    def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
-        moved = replace(_moved(job, JobState.FAILED), reason=reason, error=message)
-        return self._ended(job, moved.noting(self.context.clock(), f"failed: {reason.value}"))
-
-    def _ended(self, old: Job, new: Job) -> Decision:
-        """The move into a final state: slot and images go, the event comes, the next job is let in."""
-        now = self.context.clock()
-        ops: tuple[Op, ...] = (
-            ("leave", old.id),
-            ("ZREM", rediskeys.UNCERTAIN, old.id),
-            ("ZREM", rediskeys.LATER, old.id),
-            ("ZREM", rediskeys.waiting(old.workspace), old.id),
-            ("ZADD", rediskeys.FINAL, now, old.id),
-            *_drop_blobs(old),
-            self._admit(),
-        )
-        return Decision(replace(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
-
-    def _admit(self) -> Op:
-        return ("admit", self.context.max_in_flight)
-
-    def _change(self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None) -> Job:
-        """``first``: the job as the caller has just read it."""
-        while True:
-            job, first = first or self.get(job_id), None
-            decision = decide(job)
-            if decision is None:
-                return job
-            try:
-                return self._commit(decision, rev=job.rev)
-            except StaleRecord:
-                continue
-
-    def _commit(self, decision: Decision, *, rev: int, token: str = "") -> Job:
-        job, ops = decision.job, decision.ops
-        if decision.event:
-            told = events.about(
-                job,
-                self.context.event_id(),
-                decision.event,
-                self.context.clock(),
-                self.context.api_url(),
-                supersedes=job.last_word,
-            )
-            job = replace(job, events=(*job.events, told.id))
-            if job.is_final:
-                job = replace(job, last_word=told.id)
-            ops = (*ops, told.op(job))
-        key = rediskeys.job(job.id)
-        change = Change(
-            key,
-            rev,
-            token or self.context.token(),
-            (("HSET", key, "doc", dump_job(job)), *ops),
-            decision.guards,
-            subject=job.id,
-        )
-        let_in = self.store.commit(change)
-        if let_in:
-            self.ring(let_in)
-        return replace(job, rev=rev + 1)
-
-
-UNKNOWNS_THAT_PAUSE = 3
-"""Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
-
-_CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
-
-
-def _moved(job: Job, new: JobState) -> Job:
-    check_job_move(job.state, job.reason, new)
-    return replace(job, state=new)
-
 
 def _open(row: Submission) -> bool:
     return not row.status and row.outcome in {"open", "accepted", "unknown"}
-
-
-def _drop_blobs(job: Job) -> tuple[Op, ...]:
-    if not job.blobs:
-        return ()
-    keys = [rediskeys.blob(job.id, name) for name in job.blobs]
-    return (("DEL", *keys), ("DECRBY", rediskeys.PENDING_BYTES, sum(job.blobs.values())))

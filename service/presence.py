@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable
 
 from service import rediskeys
+from service.connection import LOST
 from service.errors import Unavailable
-from service.store import LOST, Store
+from service.store import Store
 
 BEAT_EVERY = 2.0
 SILENT_AFTER = 8.0

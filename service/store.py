@@ -16,28 +16,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
-    ConnectionError,  # noqa: A004 - the store's, not the builtin
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TimeoutError,  # noqa: A004
 )
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from service import rediskeys
+from service.connection import LOST, connect
 from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
-
-LOST = (ConnectionError, TimeoutError, OSError)
-"""What redis-py raises when a connection is lost; it says nothing about whether the command was applied."""
 
 Word = str | bytes | int | float
 
@@ -110,41 +102,6 @@ CLAIM = Script("claim")
 OUTCOMES = Script("outcomes")
 CLAIMS_OF = Script("claims_of")
 PRUNE = Script("prune")
-
-
-def connect(url: str, **options: Any) -> redis.Redis:
-    """A client that never sends a command twice. ``url``: redis, rediss, unix or sentinel://h1,h2/name/0."""
-    once = {
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "socket_connect_timeout": 5,
-        "socket_timeout": 10,
-        **options,
-    }
-    if url.startswith("sentinel://"):
-        return _through_sentinel(url, once)
-    if url.startswith("unix://"):
-        once.pop("socket_connect_timeout")
-    return redis.Redis.from_url(url, **once)
-
-
-def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
-    parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    addresses = [(host.partition(":")[0], int(host.partition(":")[2] or 26379)) for host in hosts]
-    name, _, db = parts.path.strip("/").partition("/")
-    login = {
-        key: unquote(value)
-        for key, value in (("username", parts.username), ("password", parts.password))
-        if value
-    }
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        addresses, sentinel_kwargs={"socket_timeout": 2, **login}
-    )
-    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-        name, db=int(db or 0), **login, **options
-    )
-    return client
 
 
 class Store:

@@ -11,8 +11,8 @@ from typing import Final
 from service import rediskeys
 from service.api import SECRET, create_app
 from service.bootstrap import Service, begin
+from service.connection import LOST
 from service.errors import Unavailable
-from service.store import LOST
 from service.vendorsecret import VendorSecret
 
 TRIED_AGAIN: Final = 2.0

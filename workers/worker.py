@@ -21,8 +21,8 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 
 from service.bootstrap import Service, begin, boottime
+from service.connection import connect
 from service.queue import SUBMIT, TASKS
-from service.store import connect
 from service.submission import Submitter
 from workers import tasks
 

@@ -1,0 +1,148 @@
+"""The records of jobs, and the common way in which every verb moves one.
+
+A verb reads a record, decides, and commits the move with what follows from it. When the record was moved
+meanwhile, it reads again and decides again; a verb that finds nothing left to do returns without a write.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schemas.states import JobState, Reason, check_job_move
+from service import events, rediskeys
+from service.errors import NotFound
+from service.records import Job, dump_job, load_job
+from service.store import Change, StaleRecord, Store, Word
+
+Op = tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may know of the outside: the time (ms), fresh tokens, dice in [0, 1), and the limits."""
+
+    clock: Callable[[], int]
+    token: Callable[[], str]
+    event_id: Callable[[], str]
+    dice: Callable[[], float] = random.random
+    max_in_flight: int = 100
+    submit_for: float = 3600.0
+    uncertain_after: float = 1200.0
+    api_url: Callable[[], str] = str
+    tells_processing: Callable[[str], bool] = bool
+    """Whether anybody in this workspace wants ``prediction.processing``; unasked, it is not written."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The record as it should be, what else is written with it, and the event that tells of it."""
+
+    job: Job
+    ops: tuple[Op, ...] = ()
+    event: str = ""
+    guards: tuple[tuple[str, Word, Word], ...] = ()
+
+
+class Ledger:
+    """The jobs of every workspace. ``ring`` is told of jobs that were let into the window."""
+
+    def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
+        self.store = store
+        self.context = context
+        self.ring = ring
+
+    def get(self, job_id: str) -> Job:
+        """Raises `NotFound`."""
+        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.job(job_id), "rev", "doc"))
+        rev, data = found
+        if data is None:
+            raise NotFound(f"there is no prediction {job_id[:64]}")
+        return load_job(int(rev), data)
+
+    def get_all(self, ids: list[str]) -> list[Job | None]:
+        """In the order of ``ids``, in one round trip; None where there is none."""
+
+        def ask(pipe: Any) -> None:
+            for each in ids:
+                pipe.hmget(rediskeys.job(each), "rev", "doc")
+
+        return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
+
+    def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
+        failed = replace(moved(job, JobState.FAILED), reason=reason, error=message)
+        return self._ended(job, failed.noting(self.context.clock(), f"failed: {reason.value}"))
+
+    def _ended(self, old: Job, new: Job) -> Decision:
+        """The move into a final state: slot and images go, the event comes, the next job is let in."""
+        now = self.context.clock()
+        ops: tuple[Op, ...] = (
+            ("leave", old.id),
+            ("ZREM", rediskeys.UNCERTAIN, old.id),
+            ("ZREM", rediskeys.LATER, old.id),
+            ("ZREM", rediskeys.waiting(old.workspace), old.id),
+            ("ZADD", rediskeys.FINAL, now, old.id),
+            *drop_blobs(old),
+            self._admit(),
+        )
+        return Decision(replace(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
+
+    def _admit(self) -> Op:
+        return ("admit", self.context.max_in_flight)
+
+    def _change(self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None) -> Job:
+        """``first``: the job as the caller has just read it."""
+        while True:
+            job, first = first or self.get(job_id), None
+            decision = decide(job)
+            if decision is None:
+                return job
+            try:
+                return self._commit(decision, rev=job.rev)
+            except StaleRecord:
+                continue
+
+    def _commit(self, decision: Decision, *, rev: int, token: str = "") -> Job:
+        job, ops = decision.job, decision.ops
+        if decision.event:
+            told = events.about(
+                job,
+                self.context.event_id(),
+                decision.event,
+                self.context.clock(),
+                self.context.api_url(),
+                supersedes=job.last_word,
+            )
+            job = replace(job, events=(*job.events, told.id))
+            if job.is_final:
+                job = replace(job, last_word=told.id)
+            ops = (*ops, told.op(job))
+        key = rediskeys.job(job.id)
+        change = Change(
+            key,
+            rev,
+            token or self.context.token(),
+            (("HSET", key, "doc", dump_job(job)), *ops),
+            decision.guards,
+            subject=job.id,
+        )
+        let_in = self.store.commit(change)
+        if let_in:
+            self.ring(let_in)
+        return replace(job, rev=rev + 1)
+
+
+def moved(job: Job, new: JobState) -> Job:
+    """The job in its new state; raises `IllegalMove` for a move that the table does not have."""
+    check_job_move(job.state, job.reason, new)
+    return replace(job, state=new)
+
+
+def drop_blobs(job: Job) -> tuple[Op, ...]:
+    """The writes that let go of the job's waiting images."""
+    if not job.blobs:
+        return ()
+    keys = [rediskeys.blob(job.id, name) for name in job.blobs]
+    return (("DEL", *keys), ("DECRBY", rediskeys.PENDING_BYTES, sum(job.blobs.values())))
