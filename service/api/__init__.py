@@ -29,15 +29,18 @@ class Json(DefaultJSONProvider):
     ensure_ascii = False
 
 
-def create_app(service: Service) -> Flask:
-    """The app on ``service``. Nothing is connected to before the first request."""
+def create_app(service: Service, waiters: Waiters | None = None) -> Flask:
+    """The app on ``service``. Nothing is connected to before the first request.
+
+    ``waiters``: for sync mode, where they are not to be 16 for 90 s each.
+    """
     app = Flask("service", static_folder=None)
     app.json = Json(app)
     app.config["MAX_CONTENT_LENGTH"] = MEGABYTE
     # A redirect would have clients POST a second time.
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, _answer)
-    _register(app, service)
+    _register(app, service, waiters or Waiters(service.jobs.get, service.notices))
     v1.register(app, service)
     app.wsgi_app = Callbacks(app.wsgi_app, service.jobs, app.extensions[SECRET])  # type: ignore[method-assign]
     if service.settings.trusted_proxies:
@@ -45,7 +48,7 @@ def create_app(service: Service) -> Flask:
     return app
 
 
-def _register(app: Flask, service: Service) -> None:
+def _register(app: Flask, service: Service, waiters: Waiters) -> None:
     settings = service.settings
     secret = VendorSecret(
         service.store,
@@ -58,7 +61,7 @@ def _register(app: Flask, service: Service) -> None:
     predictions = Predictions(service.jobs, service.vendor, service.clock)
     app.extensions[SECRET] = secret
     Api(service, catalogue, predictions).register(app)
-    Submissions(service, catalogue, Waiters(service.jobs.get, service.notices)).register(app)
+    Submissions(service, catalogue, waiters).register(app)
     Health(service, secret).register(app)
 
 

@@ -79,6 +79,11 @@ def auth(service: Service) -> dict[str, str]:
     return bearer(service)
 
 
+def client_of(service: Service) -> Any:
+    """A client of another service's app, its answers' JSON as it comes."""
+    return create_app(service).test_client()
+
+
 def bearer(service: Service, workspace: str = "default") -> dict[str, str]:
     """The header of a fresh key."""
     return {"Authorization": f"Bearer {service.apikeys.create(workspace)[1]}"}

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from schemas.states import JobState
 from service import rediskeys
 from service.api import SECRET as VENDOR_SECRET
-from service.api import create_app
 from service.vendorsecret import VendorSecret
-from tests.api.conftest import SECRET, bearer
+from tests.api.conftest import SECRET, bearer, client_of
 from tests.api.vendorside import UPSTREAM, VIDEO, Vendor, accept, begin, told
 from tests.vendor.rawserver import reply, says
 
 FAST = "/api/v3/minimax/hailuo-02/fast"
+UNVERIFIED = "no v3 signature in webhook-signature verifies this body"
 OTHER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -90,13 +90,8 @@ def test_an_unknown_job_and_a_wrong_token_are_answered_alike(submit, service, ve
     tries = [("0" * 32, token), (job_id, "0" * 32), (job_id, token[:-1]), (other, token), (other, "x")]
     answers = {(each.status_code, each.data) for each in (vendor.calls(*pair) for pair in tries)}
     assert answers == {(404, b'{"code":404,"message":"there is no such submission"}')}
-    for path in (
-        "",
-        "x",
-        f"wavespeed/{job_id}",
-        f"wavespeed/{job_id}/{token}/",
-        f"wavespeed/{job_id}/{token}x",
-    ):
+    good = f"wavespeed/{job_id}/{token}"
+    for path in ("", "x", f"wavespeed/{job_id}", f"{good}/", f"{good}x", f"/{good}"):
         assert vendor.client.post(f"/callbacks/{path}").status_code == 404
 
 
@@ -122,9 +117,9 @@ def test_another_method_is_405(submit, service, client):
         ({"headers": {"webhook-id": "\xff"}}, "the header webhook-id is not plain ASCII"),
         (
             {"headers": {"webhook-signature": "v1,abc"}},
-            "no v3 signature in webhook-signature verifies this body",
+            UNVERIFIED,
         ),
-        ({"headers": {"webhook-id": "other"}}, "no v3 signature in webhook-signature verifies this body"),
+        ({"headers": {"webhook-id": "other"}}, UNVERIFIED),
     ],
 )
 def test_what_is_not_signed_by_the_vendor_is_401(submit, service, vendor, changes, told_of):
@@ -153,10 +148,7 @@ def test_another_secrets_signature_is_401(submit, service, client):
         (b"", "is not JSON: Expecting value (line 1, column 1)"),
         (b"\xff", "is not UTF-8; JSON in UTF-8"),
         (b"[]", "a list is not an object; a JSON object"),
-        (
-            b"{}",
-            "id: is required; 1 to 128 of A-Z a-z 0-9 _ -; status: is required; text of 1 to 64 characters",
-        ),
+        (b'{"id": "a"}', "status: is required; text of 1 to 64 characters"),
         (json.dumps(told(outputs="x")).encode(), 'outputs: "x" is not a list; a list of 0 to 10000 items'),
     ],
 )
@@ -186,7 +178,7 @@ def fetching(build, raw_vendor):
     def start(*answers: bytes):
         server = raw_vendor(says(*answers))
         service = build(WAVESPEED_WEBHOOK_SECRET="", WAVESPEED_BASE_URL=server.url)
-        return create_app(service).test_client(), service, server
+        return client_of(service), service, server
 
     return start
 
@@ -209,7 +201,7 @@ def test_the_secret_is_fetched_once_and_kept_sealed(fetching, build):
     assert len(server.requests) == 1
     assert SECRET.encode() not in service.store.client.hget(rediskeys.VENDOR, "secret")
     restarted = build(WAVESPEED_WEBHOOK_SECRET="")
-    client = create_app(restarted).test_client()
+    client = client_of(restarted)
     vendor = Vendor(client, SECRET, int(time.time()))
     assert vendor.calls(*new_job(client, restarted)).status_code == 200
 
@@ -255,7 +247,7 @@ def test_a_rotated_secret_is_fetched_again_at_most_once_a_minute(fetching):
 def test_a_secret_set_by_the_operator_is_never_asked_for(build, raw_vendor):
     server = raw_vendor(says(secret_answer(OTHER)))
     service = build(WAVESPEED_BASE_URL=server.url)
-    client = create_app(service).test_client()
+    client = client_of(service)
     assert Vendor(client, OTHER, int(time.time())).calls(*new_job(client, service)).status_code == 401
     assert server.requests == []
 
@@ -277,7 +269,7 @@ def test_a_store_that_is_away_is_503(environ, build):
     service = build()
     service.url = "unix:///nowhere/at/all.sock"
     service.store.patience = 0.1
-    client = create_app(service).test_client()
+    client = client_of(service)
     response = Vendor(client, SECRET, int(time.time())).calls("0" * 32, "0" * 32)
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
@@ -331,7 +323,7 @@ def test_no_signed_body_ends_in_a_500(vendor, at_the_vendor, body):
 @HOSTILE
 @given(
     path=st.text(LATIN, max_size=80),
-    method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "BREW"]),
+    method=st.sampled_from(["GET", "POST", "OPTIONS", "BREW"]),
 )
 def test_no_path_under_callbacks_ends_in_a_500(client, path, method):
     environ = {"PATH_INFO": f"/callbacks/{path}"}

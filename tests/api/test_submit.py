@@ -13,8 +13,7 @@ import pytest
 from schemas.callbacks import read_callback
 from schemas.models import MODELS
 from service import rediskeys
-from service.api import create_app
-from tests.api.conftest import bearer
+from tests.api.conftest import bearer, client_of
 from tests.api.vendorside import accept, told
 from tests.vendor.rawserver import reply, says
 
@@ -58,7 +57,7 @@ def test_the_answer_is_compact_and_in_the_vendors_order(client, auth):
 
 def test_urls_lead_to_the_api_url_where_one_is_set(build):
     service = build(HOOKREEL_API_URL="https://hooks.example.com/")
-    client = create_app(service).test_client()
+    client = client_of(service)
     data = client.post(FAST, headers=bearer(service), json=IMAGE).json["data"]
     assert data["urls"]["get"] == f"https://hooks.example.com/api/v3/predictions/{data['id']}/result"
 
@@ -225,7 +224,7 @@ def test_the_sandbox_knows_the_family_alone_and_lists_it(client, auth):
 
 def test_only_the_models_of_the_setting_are_taken(build):
     service = build(HOOKREEL_MODELS="minimax/hailuo-2.3/fast, alibaba/wan", WAVESPEED_API_KEY="wsk")
-    client, auth = create_app(service).test_client(), bearer(service)
+    client, auth = client_of(service), bearer(service)
     response = client.post(FAST, headers=auth, json=IMAGE)
     assert response.status_code == 404
     assert message(response) == (
@@ -239,7 +238,7 @@ def test_any_other_model_is_checked_by_the_vendors_own_schema(build, raw_vendor)
     row = {"model_id": "alibaba/wan", "api_schema": {"api_schemas": [{"request_schema": schema}]}}
     vendor = raw_vendor(says(reply(200, {"code": 200, "message": "success", "data": [row]})))
     service = build(WAVESPEED_API_KEY="wsk", WAVESPEED_BASE_URL=vendor.url)
-    client, auth = create_app(service).test_client(), bearer(service)
+    client, auth = client_of(service), bearer(service)
     response = client.post("/api/v3/alibaba/wan", headers=auth, json={"size": "large"})
     assert response.status_code == 400
     assert message(response) == 'size: "large" is not of type integer'
@@ -251,7 +250,7 @@ def test_any_other_model_is_checked_by_the_vendors_own_schema(build, raw_vendor)
 
 def test_any_other_model_passes_while_the_vendor_cannot_be_asked(build):
     service = build(WAVESPEED_API_KEY="wsk")
-    client, auth = create_app(service).test_client(), bearer(service)
+    client, auth = client_of(service), bearer(service)
     assert client.post("/api/v3/alibaba/wan", headers=auth, json={"size": "large"}).status_code == 200
     response = client.post("/api/v3/nomodel", headers=auth, json={})
     assert response.status_code == 404
@@ -264,20 +263,20 @@ def test_any_other_model_passes_while_the_vendor_cannot_be_asked(build):
 def test_a_real_vendor_is_not_sent_to_addresses_that_are_not_public(build, host):
     body = {"image": f"http://{host}/a.jpg"}
     for_real = build(WAVESPEED_API_KEY="wsk")
-    client = create_app(for_real).test_client()
+    client = client_of(for_real)
     response = client.post(FAST, headers=bearer(for_real), json=body)
     assert response.status_code == 400
     assert "public internet" in message(response)
     assert message(response).startswith("image: ")
     sandboxed = build()
-    response = create_app(sandboxed).test_client().post(FAST, headers=bearer(sandboxed), json=body)
+    response = client_of(sandboxed).post(FAST, headers=bearer(sandboxed), json=body)
     assert response.status_code == 200
 
 
 def test_plain_http_images_are_the_vendors_business(build):
     service = build(WAVESPEED_API_KEY="wsk")
     body = {"image": "http://example.com/a.jpg"}
-    client = create_app(service).test_client()
+    client = client_of(service)
     assert client.post(FAST, headers=bearer(service), json=body).status_code == 200
 
 
@@ -316,7 +315,7 @@ def test_the_images_that_wait_are_bounded(build):
     service = build(HOOKREEL_MAX_PENDING_BYTES="1000000")
     data = (Path(__file__).parent.parent / "data" / "rocket.jpg").read_bytes()
     uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-    client, auth = create_app(service).test_client(), bearer(service)
+    client, auth = client_of(service), bearer(service)
     service.store.client.set(rediskeys.PENDING_BYTES, 999_999)
     response = client.post(FAST, headers=auth, json={"image": uri})
     assert response.status_code == 503
