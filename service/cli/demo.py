@@ -120,9 +120,10 @@ def _play(body: dict[str, Any], output: Path, board: Board) -> Found:
     finally:
         if found.ok or found.stopped:
             shutil.rmtree(directory, ignore_errors=True)
-    if not found.ok:
-        board.fail(found.error or "the ledger is not whole")
-    if directory.exists():
+    if found.stopped:
+        board.say("Stopped; nothing of it is left.")
+    elif not found.ok:
+        board.fail(found.error or "see the ledger")
         board.say(f"What the processes logged is in {directory / 'logs'}")
     return found
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -13,10 +14,10 @@ import psutil
 import pytest
 import redis
 import requests
+from standardwebhooks import Webhook
 
-from service.bootstrap import build
-from service.settings import Settings
 from tests.ports import free_port
+from tests.sandbox.client import Receiver
 from tests.waiting import eventually, is_gone
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,15 @@ def debian_redis(requires: Callable[[str], str], tmp_path: Path) -> Iterator[str
         yield url
 
 
-def test_a_job_passes_through_the_procfile_with_a_redis_of_the_operators(debian_redis: str, tmp_path: Path):
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with closing(Receiver()) as receiver:
+        yield receiver
+
+
+def test_a_job_passes_through_the_procfile_with_a_redis_of_the_operators(
+    debian_redis: str, receiver: Receiver, tmp_path: Path
+):
     environ = {
         "REDIS_URL": debian_redis,
         "HOOKREEL_SECRET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
@@ -84,19 +93,23 @@ def test_a_job_passes_through_the_procfile_with_a_redis_of_the_operators(debian_
         stack.enter_context(started(honcho, told, **environ))
         url = f"http://127.0.0.1:{port}"
         assert eventually(lambda: is_ready(url), timeout=40)
-        _, key = build(Settings.from_env(environ), "test").apikeys.create("default")
-        completes(url, {"Authorization": f"Bearer {key}"})
+        arrives(url, created_key(environ), receiver)
 
 
-def completes(url: str, headers: dict[str, str]) -> None:
+def created_key(environ: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "service.cli.main", "keys", "create", "--json"]
+    made = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=True)
+    return str(json.loads(made.stdout)["key"])
+
+
+def arrives(url: str, key: str, receiver: Receiver) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    endpoint = requests.post(f"{url}/v1/endpoints", json={"url": receiver.url}, headers=headers, timeout=10)
+    assert endpoint.status_code == 201, endpoint.text
     image = f"data:image/jpeg;base64,{base64.b64encode(PHOTO.read_bytes()).decode()}"
     body = {"image": image, "prompt": "It takes off", "duration": 6}
     accepted = requests.post(f"{url}/api/v3/{MODEL}", json=body, headers=headers, timeout=10)
     assert accepted.status_code == 200, accepted.text
-    result = f"{url}/api/v3/predictions/{accepted.json()['data']['id']}/result"
-
-    def state() -> str:
-        found: str = requests.get(result, headers=headers, timeout=5).json()["data"]["status"]
-        return found
-
-    assert eventually(lambda: state() == "completed", timeout=40)
+    (received,) = receiver.wait()
+    event = Webhook(endpoint.json()["secret"]).verify(received.body, received.headers)
+    assert (event["type"], event["data"]["id"]) == ("prediction.completed", accepted.json()["data"]["id"])

@@ -56,16 +56,19 @@ def test_what_dies_is_back_soon(data_dir: Path):
             victim.kill()
             assert eventually(partial(up.replaces, word, victim))
         assert eventually(up.is_ready, timeout=30)
+        assert eventually(partial(up.is_final, up.submit("a cat [sandbox: render=none]")))
 
 
 def test_when_up_is_killed_its_children_end_and_the_next_up_starts_there(data_dir: Path):
     with running(data_dir) as up:
-        key = (data_dir / "api-key").read_text()
         family = up.family()
+        job = up.submit("a cat [sandbox: render=none]")
+        assert eventually(partial(up.is_final, job))
         up.process.kill()
         with running(data_dir) as again:
             assert again.is_ready()
-            assert (data_dir / "api-key").read_text() == key
+            assert again.key == up.key
+            assert again.job(job)["state"] == "completed"
         assert eventually(lambda: all(is_gone(one) for one in family))
 
 
