@@ -134,6 +134,10 @@ class Ledger:
         return replace(job, rev=rev + 1)
 
 
+CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
+"""What ends a pause of submissions: the vendor has answered for a task."""
+
+
 def moved(job: Job, new: JobState) -> Job:
     """The job in its new state; raises `IllegalMove` for a move that the table does not have."""
     check_job_move(job.state, job.reason, new)

@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from service import rediskeys
 from service.bootstrap import VERSION, Service
 from service.errors import Unavailable
-from service.jobs import UNKNOWNS_THAT_PAUSE
 from service.presence import alive
+from service.submitting import UNKNOWNS_THAT_PAUSE
 
 _GAUGES: Final = {
     "jobs_waiting": "Jobs that wait for a place at the vendor.",

@@ -18,10 +18,10 @@ from service import rediskeys
 from service.bootstrap import Service, begin
 from service.deliveries import again
 from service.errors import HookreelError, NotFound, Unavailable
-from service.jobs import UNKNOWNS_THAT_PAUSE
 from service.presence import Watch
 from service.records import Attempt, Job
 from service.store import PRUNE, Word
+from service.submitting import UNKNOWNS_THAT_PAUSE
 from workers.forwarder import free
 
 TICK = 1.0

@@ -1,0 +1,175 @@
+"""A job's way into the vendor: accepted, let in, begun under a token, concluded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
+from schemas.states import JobState, Reason
+from service import events, rediskeys
+from service.ledger import CALM, Context, Decision, Ledger, Op, drop_blobs, moved
+from service.records import Job, Submission, load_job
+from service.store import StaleRecord, Store, Word
+
+LONGEST_REFUSAL = 60.0
+UNKNOWNS_THAT_PAUSE = 3
+"""Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
+SLOW_DOWN = "slow_down"
+"""The row of the outcomes' table that the vendor's 429 falls into."""
+
+
+class Submitting(Ledger):
+    """The verbs from acceptance to the vendor's answer."""
+
+    def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
+        super().__init__(store, context, ring)
+        self._conclusions = {
+            Outcome.ACCEPTED: self._accepted,
+            Outcome.REFUSED: self._refused,
+            Outcome.FAILED: self._refused_for_good,
+            Outcome.UNKNOWN: self._unknown,
+        }
+
+    def add(self, job: Job, ops: tuple[Op, ...], guards: tuple[tuple[str, Word, Word], ...]) -> Job:
+        """Keep a new job and let it wait. Raises `StaleRecord` with the kind of guard that fails."""
+        job = job.noting(job.created_at, "accepted")
+        wait: tuple[Op, ...] = (
+            ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
+            ("wait", job.workspace, job.id, job.place),
+            self._admit(),
+        )
+        self._commit(Decision(job, (*ops, *wait), guards=guards), rev=0)
+        return job
+
+    # -- submission -----------------------------------------------------------------------------------
+
+    def admitted(self, job_id: str) -> Job | None:
+        """The job, when it may be submitted now: queued and let into the window. None: nothing to do."""
+        asked = self.store.read(
+            lambda pipe: (
+                pipe.hmget(rediskeys.job(job_id), "rev", "doc")
+                .zscore(rediskeys.WINDOW, job_id)
+                .hmget(rediskeys.VENDOR, "unknowns", "probe")
+            )
+        )
+        (rev, data), admitted, (unknowns, probe) = asked
+        if data is None or admitted is None:
+            return None
+        job = load_job(int(rev), data)
+        if job.state is not JobState.QUEUED:
+            return None
+        if int(unknowns or 0) >= UNKNOWNS_THAT_PAUSE and (probe or b"").decode() != job_id:
+            self._give_back(job)
+            return None
+        return job
+
+    def _give_back(self, job: Job) -> None:
+        """Submissions are paused: the slot goes back, the job waits at its old place."""
+        ops = (("leave", job.id), ("wait", job.workspace, job.id, job.place))
+        try:
+            self._commit(Decision(job, ops), rev=job.rev)
+        except StaleRecord:
+            return
+
+    def begin(self, job: Job, token: str, incarnation: str) -> Job | None:
+        """Write SUBMITTING under ``token``, before anything goes out. None: somebody else moved it."""
+        row = Submission(token, self.context.clock(), incarnation)
+        submitting = moved(job, JobState.SUBMITTING).noting(
+            row.at, "submitting", submissions=(*job.submissions, row)
+        )
+        guard = ("member", rediskeys.WINDOW, job.id)
+        try:
+            self._commit(Decision(submitting, guards=(guard,)), rev=job.rev, token=token)
+        except StaleRecord:
+            return None
+        return replace(submitting, rev=job.rev + 1)
+
+    def conclude(self, job_id: str, token: str, found: SubmissionOutcome) -> Job:
+        """What became of the submission of ``token``. A job that its callback moved first stays as it is."""
+
+        def decide(job: Job) -> Decision | None:
+            row = job.submission_by(token)
+            if row is None or row.outcome not in {"open", "unknown"}:
+                return None
+            told = job.with_submission(
+                token, outcome=found.outcome.value, upstream_id=found.upstream_id or ""
+            )
+            undecided = job.state is JobState.SUBMITTING or (
+                job.state is JobState.UNCERTAIN and found.outcome is not Outcome.UNKNOWN
+            )
+            if not undecided or job.submission is not row:
+                return Decision(replace(told, upstream_id=told.upstream_id or found.upstream_id or ""))
+            return self._conclusions[found.outcome](told, found)
+
+        return self._change(job_id, decide)
+
+    def refuse(self, job_id: str, message: str, retry_after: float | None) -> Job:
+        """An admitted job that could not be prepared: nothing was sent, it is tried again later."""
+
+        def decide(job: Job) -> Decision | None:
+            return self._later(job, message, retry_after) if job.state is JobState.QUEUED else None
+
+        return self._change(job_id, decide)
+
+    def give_up_on(self, job_id: str, message: str) -> Job:
+        """An admitted job that can never be submitted as it is."""
+
+        def decide(job: Job) -> Decision | None:
+            return self._failed(job, Reason.REFUSED, message) if job.state is JobState.QUEUED else None
+
+        return self._change(job_id, decide)
+
+    def lose(self, job_id: str, token: str) -> Job:
+        """The worker that held ``token`` is gone: whether its POST went out is unknown."""
+        return self.conclude(job_id, token, classify(WORKER_DIED))
+
+    def _accepted(self, job: Job, found: SubmissionOutcome) -> Decision:
+        now = self.context.clock()
+        processing = moved(job, JobState.PROCESSING).noting(
+            now, "processing", upstream_id=found.upstream_id or ""
+        )
+        ops = (
+            *drop_blobs(job),
+            *CALM,
+            ("ZREM", rediskeys.UNCERTAIN, job.id),
+            ("ZADD", rediskeys.WINDOW, now, job.id),
+            self._admit(),
+        )
+        told = self.context.tells_processing(job.workspace)
+        return Decision(replace(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+
+    def _refused(self, job: Job, found: SubmissionOutcome) -> Decision:
+        return self._later(job, found.message, found.retry_after)
+
+    def _later(self, job: Job, message: str, retry_after: float | None) -> Decision:
+        now = self.context.clock()
+        spread = 0.8 + 0.4 * self.context.dice()
+        delay = max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0)
+        if now + delay * 1000 > job.created_at + self.context.submit_for * 1000:
+            return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
+        waiting = replace(job, state=JobState.QUEUED, refusals=job.refusals + 1)
+        ops = (
+            ("leave", job.id),
+            ("ZREM", rediskeys.UNCERTAIN, job.id),
+            ("ZADD", rediskeys.LATER, now + int(delay * 1000), job.id),
+            ("HDEL", rediskeys.VENDOR, "probe"),
+            self._admit(),
+        )
+        return Decision(waiting.noting(now, f"refused, tried again later: {message}"), ops)
+
+    def _refused_for_good(self, job: Job, found: SubmissionOutcome) -> Decision:
+        decision = self._failed(job, Reason.REFUSED, found.message)
+        return replace(decision, ops=(*CALM, *decision.ops))
+
+    def _unknown(self, job: Job, found: SubmissionOutcome) -> Decision:
+        now = self.context.clock()
+        uncertain = moved(job, JobState.UNCERTAIN).noting(now, f"uncertain: {found.message}")
+        ops = (
+            ("HINCRBY", rediskeys.VENDOR, "unknowns", 1),
+            ("HDEL", rediskeys.VENDOR, "probe"),
+            ("leave", job.id),
+            ("ZADD", rediskeys.UNCERTAIN, now, job.id),
+            self._admit(),
+        )
+        return Decision(uncertain, ops)
