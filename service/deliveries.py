@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from service.store import Store, Word
 
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
-MOST_MESSAGES = 4096
+MOST_MESSAGES = 1024
 ID_PREFIX = "dlv_"
 
 
@@ -74,16 +74,19 @@ class Mailroom:
     _secrets: dict[tuple[str, str], str] = field(default_factory=dict)
     _messages: OrderedDict[str, Message] = field(default_factory=OrderedDict)
 
-    def load(self, claims: Iterable[Claim], revisions: dict[str, str]) -> None:
-        """Read what the claims need and is not known yet, in few round trips."""
-        claims = list(claims)
+    def load(self, claims: list[Claim], revisions: dict[str, str], documents: dict[str, bytes]) -> None:
+        """Keep the events' documents, and read what else the claims need and is not known yet."""
         for workspace, revision in revisions.items():
             if self._directories.get(workspace, ("", {}))[0] != revision:
                 listed = {each.id: each for each in self.endpoints.list(workspace)}
                 self._directories[workspace] = (revision, listed)
                 self._secrets.clear()
         self._load_own([claim.endpoint for claim in claims if self._listed(claim) is None])
-        self._load_messages([claim.event for claim in claims])
+        for event, stored in documents.items():
+            if event not in self._messages:
+                self._messages[event] = Message(stored)
+            self._messages.move_to_end(event)
+        _trim(self._messages, keep=len(claims))
 
     def endpoint(self, claim: Claim) -> Endpoint | None:
         """None: it was deleted."""
@@ -122,19 +125,6 @@ class Mailroom:
             found = zip(unknown, self.endpoints.find_all(unknown), strict=True)
             self._own.update((each, endpoint) for each, endpoint in found if endpoint and endpoint.job)
         _trim(self._own)
-
-    def _load_messages(self, ids: list[str]) -> None:
-        unknown = [each for each in dict.fromkeys(ids) if each not in self._messages]
-        if unknown:
-
-            def ask(pipe: Any) -> None:
-                for each in unknown:
-                    pipe.hget(rediskeys.event(each), "doc")
-
-            for each, stored in zip(unknown, self.store.read(ask), strict=True):
-                if stored is not None:
-                    self._messages[each] = Message(stored)
-        _trim(self._messages, keep=len(ids))
 
 
 def _trim(cache: OrderedDict[str, Any], keep: int = 0) -> None:

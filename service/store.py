@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,10 +69,13 @@ class Change:
         return words
 
 
-def _prelude() -> str:
-    """The keys of `rediskeys` as a Lua table, so that no script spells a key."""
+def _prelude(source: str) -> str:
+    """The keys of `rediskeys` that ``source`` names, as a Lua table, so that no script spells a key."""
     lines = ["local K = {}"]
+    named = set(re.findall(r"\bK\.(\w+)", source))
     for name, value in vars(rediskeys).items():
+        if name not in named:
+            continue
         if name.isupper():
             lines.append(f"K.{name} = '{value}'")
         elif inspect.isfunction(value) and len(inspect.signature(value).parameters) == 1:
@@ -82,12 +86,10 @@ def _prelude() -> str:
 class Script:
     """A Lua script of this package, with the keys in front of it."""
 
-    prelude = _prelude()
-
     def __init__(self, name: str) -> None:
         self.name = name
         source = resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
-        self.text = self.prelude + re.sub(r"(?m)^\s*--.*\n", "", source)
+        self.text = _prelude(source) + re.sub(r"(?m)^\s*--.*\n", "", source)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def command(self, keys: Sequence[str], args: Iterable[Word], *, whole: bool = False) -> tuple[Word, ...]:
@@ -130,7 +132,8 @@ class Store:
 
         Raises `StaleRecord` when a guard does not hold.
         """
-        command = COMMIT.command([change.key], change.argv())
+        words = change.argv()
+        command = COMMIT.command([change.key], words)
         deadline = self.monotonic() + self.patience
         sent = False
         while True:
@@ -147,7 +150,7 @@ class Store:
                 raise
             try:
                 sent = True
-                answer = self._ask(connection, COMMIT, [change.key], change.argv(), command)
+                answer = self._ask(connection, COMMIT, [change.key], words, command)
             except LOST:
                 continue
             return self._applied(answer)
@@ -175,21 +178,21 @@ class Store:
 
         Each is atomic by itself. A plain command's error is in the list, as the exception that it is.
         """
+        return self.send_all(calls, then).answers()
+
+    def send_all(
+        self, calls: Sequence[tuple[Script, Sequence[str], list[Word]]], then: Sequence[tuple[Word, ...]] = ()
+    ) -> Batch:
+        """As `run_all`, but the answers are asked for later. Its connection is the batch's until then."""
         connection = self._connection()
         commands = [*(script.command(keys, args) for script, keys, args in calls), *then]
         try:
             connection.send_packed_command(connection.pack_commands(commands))
-            answers = [self._read(connection) for _ in commands]
         except LOST as error:
             connection.disconnect()
-            raise StoreUnavailable("the connection to the store was lost") from error
-        finally:
             self._pool.release(connection)
-        scripted = [
-            self._retry_whole(call) if isinstance(answer, NoScriptError) else _checked(answer)
-            for call, answer in zip(calls, answers[: len(calls)], strict=True)
-        ]
-        return scripted + answers[len(calls) :]
+            raise StoreUnavailable("the connection to the store was lost") from error
+        return Batch(self, connection, calls, len(commands))
 
     def read(self, ask: Callable[[Any], object]) -> list[Any]:
         """Several reads in one round trip; asked once more on a fresh connection when the first is lost."""
@@ -204,6 +207,21 @@ class Store:
             except RedisError as error:
                 raise _translated(error) from error
         raise AssertionError
+
+    def answers_of(self, batch: Batch) -> list[Any]:
+        """What `Batch.answers` is."""
+        try:
+            answers = [self._read(batch.connection) for _ in range(batch.size)]
+        except LOST as error:
+            batch.connection.disconnect()
+            raise StoreUnavailable("the connection to the store was lost") from error
+        finally:
+            self._pool.release(batch.connection)
+        scripted = [
+            self._retry_whole(call) if isinstance(answer, NoScriptError) else _checked(answer)
+            for call, answer in zip(batch.calls, answers[: len(batch.calls)], strict=True)
+        ]
+        return scripted + answers[len(batch.calls) :]
 
     def _retry_whole(self, call: tuple[Script, Sequence[str], list[Word]]) -> Any:
         script, keys, args = call
@@ -252,6 +270,32 @@ class Store:
             return connection.read_response()
         except ResponseError as error:
             return error
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scripts and commands on their way to the store; `answers` has to be called once."""
+
+    store: Store
+    connection: Any
+    calls: Sequence[tuple[Script, Sequence[str], list[Word]]]
+    size: int
+
+    def fileno(self) -> int:
+        """What can be read when the answers begin to come, or the connection is lost."""
+        descriptor: int = self.connection._sock.fileno()  # noqa: SLF001 - redis-py shows it nowhere else
+        return descriptor
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answers have begun to come, or never will."""
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def answers(self) -> list[Any]:
+        """Wait for them; as `Store.run_all` returns them. Raises `StoreUnavailable`."""
+        return self.store.answers_of(self)
 
 
 def _checked(answer: Any) -> Any:

@@ -1,12 +1,13 @@
 -- Claim deliveries that are due: workspaces in turn, endpoints by how long they have been due.
 -- A delivery line is "state|attempts|token of the open claim|log"; a claim counts the attempt before it is made.
--- ARGV     token, most claims, most attempts under way per endpoint
+-- ARGV     token, most claims, most attempts under way per endpoint, and 1 for the events' documents
 -- returns  ms until something is due (-1: nothing waits), revision of the endpoints per workspace met,
---          then workspace, endpoint, event, attempt per claim
-local token, limit, share = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+--          then workspace, endpoint, event, attempt per claim;
+--          if asked for, a fifth word: the event's document, at the first claim of it, else ''
+local token, limit, share, documents = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local claims, revisions = {-1, ''}, {}
+local claims, revisions, told = {-1, ''}, {}, {}
 
 local function serve(ws, ep, most)
   local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
@@ -21,6 +22,10 @@ local function serve(ws, ep, most)
       redis.call('HSET', key, ep, 'r|' .. attempts .. '|' .. token .. '|' .. log)
       local n = #claims
       claims[n + 1], claims[n + 2], claims[n + 3], claims[n + 4] = ws, ep, event, attempts
+      if documents then
+        claims[n + 5] = told[event] and '' or redis.call('HGET', key, 'doc') or ''
+        told[event] = true
+      end
       n = #flown
       flown[n + 1], flown[n + 2] = now, event .. ' ' .. ep
     end

@@ -50,6 +50,7 @@ class Sender:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_MAXCONNECTS, IDLE_CONNECTIONS)
         self._woken = False
+        self._others: set[int] = set()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.settimeout(0)
         self._wake_out.settimeout(0)
@@ -85,6 +86,16 @@ class Sender:
         """Make ``poll`` return, now or when it is called next. From any thread, also after ``close``."""
         with suppress(OSError):  # full: it is woken already; closed: nobody waits
             self._wake_in.send(b"\0")
+
+    def watch(self, fd: int) -> None:
+        """Make ``poll`` return also while ``fd`` can be read, until ``unwatch``."""
+        self._others.add(fd)
+        self._poller.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch it no more; before it is closed."""
+        self._others.discard(fd)
+        self._poller.unregister(fd)
 
     def close(self) -> None:
         """Drop what is in flight and close every connection."""
@@ -122,6 +133,8 @@ class Sender:
             readable = pycurl.CSELECT_IN if events & ~select.POLLOUT else 0
             writable = pycurl.CSELECT_OUT if events & select.POLLOUT else 0
             self._multi.socket_action(fd, readable | writable)
+        elif fd in self._others:
+            self._woken = True
         elif fd == self._wake_out.fileno():
             self._woken = True
             with suppress(BlockingIOError):
