@@ -56,12 +56,7 @@ class Client:
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The answer's JSON; None when it has no body. Raises `Refused`."""
         with self._asked(method, path, timeout=PATIENCE, **options) as answer:
-            try:
-                return answer.json() if answer.content else None
-            except ValueError:
-                raise Refused(
-                    f"{self.base} does not answer as Hookreel does; is HOOKREEL_URL right?"
-                ) from None
+            return _document(answer, self.base) if answer.content else None
 
     def rows(self, path: str) -> Iterator[dict[str, Any]]:
         """Every row of a list, page by page. Raises `Refused`."""
@@ -160,6 +155,16 @@ def _unreachable(base: str, error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return f"{base} does not answer"
     return f"nothing answers at {base}; start the service with `hookreel up`, or set HOOKREEL_URL"
+
+
+def _document(answer: requests.Response, base: str) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise Refused(f"{base} does not answer as Hookreel does; is HOOKREEL_URL right?")
+    return document
 
 
 def _refuse(answer: requests.Response) -> NoReturn:

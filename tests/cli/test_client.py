@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import create_server
+from typing import Any
 
 import pytest
 
@@ -76,3 +79,22 @@ def test_the_services_own_words_are_the_complaint(shell):
     assert line.startswith("Error: url: ")
     line = complaint(shell("jobs", "show", "nope"))
     assert "there is no job nope" in line
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+def test_a_service_of_another_kind_is_told_apart(shell, body):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = shell("jobs", "list", HOOKREEL_URL=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert "is HOOKREEL_URL right?" in complaint(result)

@@ -37,10 +37,12 @@ def listening(shell) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def until(stream, words):
+    said = []
     for line in stream:
+        said.append(line)
         if words in line:
             return line
-    pytest.fail(f"it never said {words}")
+    pytest.fail(f"it never said {words}, but {said}")
 
 
 def test_events_are_printed_as_they_come_until_it_is_interrupted(listening, story):

@@ -109,12 +109,16 @@ class Reference:
     def _fields(self, schema: Mapping[str, Any], depth: int = 0) -> Iterator[Row]:
         whole = self._resolved(schema)
         for name, field in whole.get("properties", {}).items():
-            example = "".join(str(each) for each in field.get("examples", ())[:1])
+            example = "".join(map(_written, field.get("examples", ())[:1]))
             required = name in whole.get("required", ())
             yield Row(name, self._type(field), field.get("description", ""), example, required, depth)
-            yield from self._fields(field.get("items", field), depth + 1)
+            # A page's rows are told where one of them is shown.
+            if "next" not in whole["properties"]:
+                yield from self._fields(field.get("items", field), depth + 1)
 
     def _type(self, schema: Mapping[str, Any]) -> str:
+        if "$ref" in schema:
+            return str(schema["$ref"].rpartition("/")[2])
         whole = self._resolved(schema)
         if "enum" in whole:
             return " | ".join("null" if each is None else str(each) for each in whole["enum"])
@@ -168,6 +172,10 @@ def _json_schema(holder: Mapping[str, Any]) -> Mapping[str, Any]:
     content = holder.get("content", {})
     schema: Mapping[str, Any] = content.get("application/json", {}).get("schema", {})
     return schema
+
+
+def _written(example: Any) -> str:
+    return example if isinstance(example, str) else json.dumps(example)
 
 
 def _code(text: str) -> str:

@@ -30,7 +30,7 @@ def _at(description: str, *, null: bool = False) -> Field:
 
 
 def _word(description: str, *words: str, null: bool = False) -> Field:
-    return _string(description, words[0], null=null, enum=[*words, None] if null else list(words))
+    return _string(description, null=null, enum=[*words, None] if null else list(words))
 
 
 def _whole(description: str, example: int | None = None, *, null: bool = False) -> Field:
