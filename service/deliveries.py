@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from service import backoff, events, rediskeys
 from service.endpoints import Endpoints
@@ -21,8 +21,7 @@ MOST_MESSAGES = 1024
 ID_PREFIX = "dlv_"
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that is ours to attempt; ``attempt`` counts from 1."""
 
     workspace: str
@@ -132,8 +131,7 @@ def _trim(cache: OrderedDict[str, Any], keep: int = 0) -> None:
         cache.popitem(last=False)
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What an outcome means: the word for the store, and whether it disables the endpoint."""
 
     word: str
@@ -148,9 +146,9 @@ def judge(
 
     ``jitter`` in [-1, 1]. A 429, 502, 503 or 504 may ask for more time by ``Retry-After``.
     """
+    if outcome.delivered:
+        return Verdict("d", Attempt(now_ms, outcome.status, None, outcome.duration_ms))
     attempt = Attempt(now_ms, outcome.status, outcome.error, outcome.duration_ms, outcome.detail)
-    if outcome.error is None and outcome.status is not None and outcome.status // 100 == 2:  # noqa: PLR2004
-        return Verdict("d", replace(attempt, detail=""))
     if outcome.error is None and outcome.status == GONE:
         return Verdict("h", attempt, disables=True)
     asked = None
