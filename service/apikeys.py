@@ -49,10 +49,10 @@ class ApiKeys:
         text = f"{PREFIX}{self.token()}"
         digest = _digest(text)
         key = ApiKey(f"key_{digest[:16]}", workspace, self.clock(), text[:8], name, operator)
-        pipe = self.store.client.pipeline(transaction=True)
-        pipe.sadd(rediskeys.WORKSPACES, workspace)
-        pipe.hset(rediskeys.APIKEYS, digest, json.dumps(asdict(key), separators=(",", ":")))
-        pipe.execute()
+        row = json.dumps(asdict(key), separators=(",", ":"))
+        self.store.write(
+            lambda pipe: pipe.sadd(rediskeys.WORKSPACES, workspace).hset(rediskeys.APIKEYS, digest, row)
+        )
         return key, text
 
     def check(self, text: str) -> ApiKey:
@@ -75,7 +75,7 @@ class ApiKeys:
         digests = [digest for digest, row in rows.items() if json.loads(row)["id"] == key_id]
         if not digests:
             raise NotFound(f"there is no API key {key_id[:64]}")
-        self.store.client.hdel(rediskeys.APIKEYS, *digests)
+        self.store.write(lambda pipe: pipe.hdel(rediskeys.APIKEYS, *digests))
 
 
 def _digest(text: str) -> str:

@@ -21,6 +21,7 @@ from service.deliveries import Deliveries
 from service.endpoints import Endpoints
 from service.errors import StoreUnavailable
 from service.events import EventLog
+from service.inquiry import Inquiry, Patience
 from service.jobs import Jobs
 from service.ledger import Context
 from service.notices import Notices
@@ -119,11 +120,19 @@ class Service:
             event_id=lambda: sortable_id("evt_", self.clock()),
             max_in_flight=settings.max_in_flight,
             submit_for=settings.submit_for,
-            uncertain_after=settings.uncertain_after,
             api_url=lambda: settings.api_url or self.public_url,
             tells_processing=self.endpoints.tells_processing,
+            overdue_after=self.patience.overdue_after,
         )
         return Jobs(self.store, context, self.doorbells.ring)
+
+    @cached_property
+    def patience(self) -> Patience:
+        return Patience(self.store, self.settings.overdue_after)
+
+    @cached_property
+    def inquiry(self) -> Inquiry:
+        return Inquiry(self.jobs, self.vendor, self.settings.on_uncertain)
 
     @cached_property
     def acceptance(self) -> Acceptance:

@@ -129,11 +129,13 @@ class Endpoints:
     def delete(self, workspace: str, endpoint_id: str) -> None:
         """Gone at once; its open deliveries are cancelled as a forwarder meets them. Raises `NotFound`."""
         self.get(workspace, endpoint_id)
-        pipe = self.store.client.pipeline(transaction=True)
-        pipe.delete(rediskeys.endpoint(endpoint_id))
-        pipe.zrem(rediskeys.endpoints(workspace), endpoint_id)
-        pipe.hincrby(rediskeys.workspace(workspace), "endpoints", 1)
-        pipe.execute()
+        self.store.write(
+            lambda pipe: (
+                pipe.delete(rediskeys.endpoint(endpoint_id))
+                .zrem(rediskeys.endpoints(workspace), endpoint_id)
+                .hincrby(rediskeys.workspace(workspace), "endpoints", 1)
+            )
+        )
 
     def secret(self, endpoint: Endpoint) -> str:
         """The endpoint's secret in the clear; a job's own endpoint is signed with its workspace's."""
@@ -149,7 +151,7 @@ class Endpoints:
         (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
         if sealed is None:
             fresh = self.sealer.seal(new_secret(self.random_bytes(SECRET_BYTES)))
-            self.store.client.hsetnx(key, "secret", fresh)
+            self.store.write(lambda pipe: pipe.hsetnx(key, "secret", fresh))
             (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
         return self.sealer.open(sealed.decode())
 

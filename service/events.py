@@ -136,7 +136,7 @@ class EventLog:
         (fields,) = self.store.read(lambda pipe: pipe.hmget(key, "ws", "job", "entry", "doc"))
         workspace, job, entry, doc = fields
         if doc is None:
-            self.store.client.zrem(rediskeys.OPEN_EVENTS, event_id)
+            self.store.write(lambda pipe: pipe.zrem(rediskeys.OPEN_EVENTS, event_id))
             return
         stream = rediskeys.stream(workspace.decode())
         seq, standing = self.store.read(
@@ -154,4 +154,5 @@ class EventLog:
                 "c": channel,
                 "w": own_endpoint(job.decode()),
             }
-            self.store.client.hset(key, "entry", self.store.client.xadd(stream, row))
+            (added,) = self.store.write(lambda pipe: pipe.xadd(stream, row))
+            self.store.write(lambda pipe: pipe.hset(key, "entry", added))

@@ -17,13 +17,20 @@ class Jobs(Submitting, Settling):
 
     def let_one_pass(self) -> None:
         """Submissions are paused and the vendor answers again: one job may try."""
+        self._of_vendor(("HSET", rediskeys.VENDOR, "probe", "1"), self._admit())
+
+    def let_in(self) -> None:
+        """Fill the window; for when nothing else that happens would."""
+        self._of_vendor(self._admit())
+
+    def _of_vendor(self, *ops: Op) -> None:
         (rev,) = self.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "rev"))
-        ops: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "probe", "1"), self._admit())
-        change = Change(rediskeys.VENDOR, int(rev or 0), self.context.token(), ops)
         try:
-            self.ring(self.store.commit(change))
+            let_in = self.store.commit(Change(rediskeys.VENDOR, int(rev or 0), self.context.token(), ops))
         except StaleRecord:
             return
+        if let_in:
+            self.ring(let_in)
 
     def wait_again(self, job_id: str) -> Job:
         """A refused job's delay is over: back to its place in the waiting set."""
@@ -31,7 +38,7 @@ class Jobs(Submitting, Settling):
         def decide(job: Job) -> Decision | None:
             back: tuple[Op, ...] = (("ZREM", rediskeys.LATER, job.id),)
             if job.state is JobState.QUEUED:
-                back = (*back, ("wait", job.workspace, job.id, job.place), self._admit())
+                back = (*back, self._wait(job), self._admit())
             return Decision(job, back)
 
         return self._change(job_id, decide)

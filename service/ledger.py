@@ -18,6 +18,7 @@ from service.records import Job, dump_job, load_job
 from service.store import Change, StaleRecord, Store, Word
 
 Op = tuple[Word, ...]
+MAYBE_BILLED = "The outcome of this submission is unknown: the vendor may have made the task and billed it."
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Context:
     dice: Callable[[], float] = random.random
     max_in_flight: int = 100
     submit_for: float = 3600.0
-    uncertain_after: float = 1200.0
     api_url: Callable[[], str] = str
+    overdue_after: Callable[[str], float] = lambda _model: 900.0
+    """Seconds after which a job of this model that says nothing is looked up."""
     tells_processing: Callable[[str], bool] = bool
     """Whether anybody in this workspace wants ``prediction.processing``; unasked, it is not written."""
 
@@ -72,6 +74,9 @@ class Ledger:
         return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
 
     def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
+        """A failure by our own word; a submission of unknown outcome may have been billed all the same."""
+        if any(row.outcome == "unknown" and not row.status for row in job.submissions):
+            reason, message = Reason.OUTCOME_UNKNOWN, MAYBE_BILLED
         failed = replace(moved(job, JobState.FAILED), reason=reason, error=message)
         return self._ended(job, failed.noting(self.context.clock(), f"failed: {reason.value}"))
 
@@ -82,12 +87,33 @@ class Ledger:
             ("leave", old.id),
             ("ZREM", rediskeys.UNCERTAIN, old.id),
             ("ZREM", rediskeys.LATER, old.id),
+            ("ZREM", rediskeys.SILENT, old.id),
             ("ZREM", rediskeys.waiting(old.workspace), old.id),
             ("ZADD", rediskeys.FINAL, now, old.id),
             *drop_blobs(old),
             self._admit(),
         )
         return Decision(replace(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
+
+    def _taken(self, job: Job, upstream_id: str) -> Decision:
+        """The vendor has the task: images go; it is looked up when nothing is heard for too long."""
+        now = self.context.clock()
+        processing = moved(job, JobState.PROCESSING).noting(now, "processing", upstream_id=upstream_id)
+        overdue = now + int(self.context.overdue_after(job.model) * 1000)
+        ops = (
+            *drop_blobs(job),
+            *CALM,
+            ("ZREM", rediskeys.UNCERTAIN, job.id),
+            ("ZADD", rediskeys.WINDOW, now, job.id),
+            ("ZADD", rediskeys.UPSTREAM, now, upstream_id),
+            ("ZADD", rediskeys.SILENT, overdue, job.id),
+            self._admit(),
+        )
+        told = self.context.tells_processing(job.workspace)
+        return Decision(replace(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+
+    def _wait(self, job: Job) -> Op:
+        return ("wait", job.workspace, job.id, job.place)
 
     def _admit(self) -> Op:
         return ("admit", self.context.max_in_flight)

@@ -5,12 +5,12 @@ Dead means silent by the observer's own clock: no two clocks are compared.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
 from service import rediskeys
-from service.connection import LOST
 from service.errors import Unavailable
 from service.store import Store
 
@@ -28,7 +28,7 @@ class Presence:
 
     def beat(self) -> None:
         """Once."""
-        self.store.client.hincrby(rediskeys.BEATS, self.incarnation, 1)
+        self.store.write(lambda pipe: pipe.hincrby(rediskeys.BEATS, self.incarnation, 1))
 
     def start(self) -> None:
         """Beat from now on, in a thread."""
@@ -39,16 +39,14 @@ class Presence:
         while not self._stop.wait(BEAT_EVERY):
             try:
                 self.beat()
-            except LOST:
-                logging.getLogger(__name__).warning("beat.lost")
+            except Unavailable as error:
+                logging.getLogger(__name__).warning("beat.lost", extra={"why": error.detail})
 
     def stop(self) -> None:
         """Say goodbye: whatever this incarnation still claims is free at once."""
         self._stop.set()
-        try:
-            self.store.client.hset(rediskeys.BEATS, self.incarnation, "gone")
-        except LOST:
-            return
+        with contextlib.suppress(Unavailable):
+            self.store.write(lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, "gone"))
 
 
 class Watch:
@@ -77,10 +75,7 @@ class Watch:
 
     def forget(self, incarnation: str) -> None:
         """Its claims are freed; its beat goes."""
-        try:
-            self.store.client.hdel(rediskeys.BEATS, incarnation)
-        except LOST as error:
-            raise Unavailable("the store cannot be reached") from error
+        self.store.write(lambda pipe: pipe.hdel(rediskeys.BEATS, incarnation))
 
 
 def alive(store: Store) -> dict[str, int]:

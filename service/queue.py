@@ -14,8 +14,12 @@ from redis.exceptions import RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+QUEUE = "vendor"
+"""The queue of everything that asks something of the vendor."""
 SUBMIT = "submit"
-TASKS = MappingProxyType({SUBMIT: "workers.tasks.submit"})
+LOOK_UP = "look_up"
+DECIDE = "decide"
+TASKS = MappingProxyType({name: f"workers.tasks.{name}" for name in (SUBMIT, LOOK_UP, DECIDE)})
 """The closed list: what an entry may name -> the function it stands for."""
 
 LONGEST_TASK = 180
@@ -27,19 +31,19 @@ class Doorbells:
 
     def __init__(self, connection: Redis) -> None:
         self.connection = connection
-        self.queue = Queue(SUBMIT, connection=connection, serializer=JSONSerializer)
+        self.queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
 
-    def ring(self, job_ids: Sequence[str]) -> None:
+    def ring(self, job_ids: Sequence[str], task: str = SUBMIT) -> None:
         """One entry for each job, in one round trip."""
         entries = [
             Queue.prepare_data(
-                TASKS[SUBMIT],
+                TASKS[task],
                 args=[job_id],
-                job_id=f"{SUBMIT}-{job_id}",
+                job_id=f"{task}-{job_id}",
                 timeout=LONGEST_TASK,
                 result_ttl=0,
                 failure_ttl=3600,
-                description=f"{SUBMIT} {job_id}",
+                description=f"{task} {job_id}",
             )
             for job_id in job_ids
         ]

@@ -76,6 +76,10 @@ class Job:
     """The endpoint of ``?webhook=``, which hears of this job alone."""
     submissions: tuple[Submission, ...] = ()
     refusals: int = 0
+    refused_since: int = 0
+    """When the vendor first did not take it; it is tried for HOOKREEL_SUBMIT_FOR from then on."""
+    looks: int = 0
+    """How often it was looked up because nothing was heard of it."""
     upstream_id: str = ""
     vendor_status: str = ""
     outputs: tuple[str | dict[str, Any], ...] = ()

@@ -13,8 +13,9 @@ APIKEYS = f"{PREFIX}apikeys"
 SERVICE = f"{PREFIX}service"
 """hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL. Stays."""
 VENDOR = f"{PREFIX}vendor"
-"""hash: rev, tok, unknowns (unknown outcomes in a row), probe (1: one job may pass; or that job), secret
-(sealed), secret_at. Stays."""
+"""hash: rev, tok; window (jobs at once; absent: as set), slowed_at, not_before; unknowns (in a row), probe
+(1: one job may pass; or that job); duplicates (second results of a job); secret (sealed), secret_at. Stays.
+"""
 WORKSPACES = f"{PREFIX}workspaces"
 """set: workspace names. Stays."""
 BEATS = f"{PREFIX}beats"
@@ -28,6 +29,10 @@ WINDOW = f"{PREFIX}window"
 """zset: job at the vendor, or on its way there -> when it was admitted. Leaves by `leave`."""
 TURN = f"{PREFIX}turn"
 """string: counter of turns, for fairness between workspaces. Stays."""
+SILENT = f"{PREFIX}silent"
+"""zset: job at the vendor -> when it is looked up if nothing was heard. Goes when the job ends."""
+UPSTREAM = f"{PREFIX}upstream"
+"""zset: the vendor's id of a task of ours -> when it was accepted. Older than two days go."""
 UNCERTAIN = f"{PREFIX}uncertain"
 """zset: uncertain job -> since when. Goes when the job leaves that state."""
 PENDING_BYTES = f"{PREFIX}pending-bytes"
@@ -92,6 +97,11 @@ def stream(workspace_name: str) -> str:
 def event(event_id: str) -> str:
     """hash: doc (body), ws, job, entry, open (deliveries), <endpoint> -> line. Until pruned."""
     return f"{PREFIX}event:{event_id}"
+
+
+def took(model: str) -> str:
+    """list: milliseconds that the last completed jobs of a model took, newest first. At most 200."""
+    return f"{PREFIX}took:{model}"
 
 
 def endpoints(workspace_name: str) -> str:

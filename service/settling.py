@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schemas.states import PRESUMED, JobState, Reason
+from service import rediskeys
 from service.errors import Conflict, NotFound
-from service.ledger import CALM, Decision, Ledger, moved
+from service.ledger import CALM, MAYBE_BILLED, Decision, Ledger, Op, moved
 from service.records import Job, Submission
 
 if TYPE_CHECKING:
     from schemas.predictions import Prediction
 
-MAYBE_BILLED = "The outcome of this submission is unknown: the vendor may have made the task and billed it."
+SAMPLES = 200
+"""Durations that are kept for each model."""
+EXPIRES_AFTER_MS = 24 * 3600 * 1000
+LONGEST_INTERVAL = 3600.0
+MOST_RESUBMISSIONS = 1
 
 
 class Settling(Ledger):
@@ -41,8 +47,8 @@ class Settling(Ledger):
     def _heard(self, job: Job, word: Prediction) -> Decision:
         now = self.context.clock()
         if job.is_final and job.reason not in PRESUMED:
-            return Decision(job.noting(now, f"another {word.status} by {word.id}, kept aside"))
-        if not word.completed and any(_open(row) for row in job.submissions):
+            return self._kept_aside(job, word)
+        if not word.completed and (job.state is JobState.QUEUED or any(map(_open, job.submissions))):
             return Decision(job.noting(now, f"{word.status} by {word.id}, another submission is open"))
         target = JobState.COMPLETED if word.completed else JobState.FAILED
         told = replace(
@@ -58,16 +64,103 @@ class Settling(Ledger):
             timings=dict(word.timings or {}),
         )
         decision = self._ended(job, told.noting(now, word.status))
-        return replace(decision, ops=(*CALM, *decision.ops))
+        return replace(decision, ops=(*CALM, *_duration(job, word, now), *decision.ops))
 
-    def presume(self, job_id: str, reason: Reason) -> Job:
-        """Nothing was heard for too long: ``reason`` is outcome_unknown or expired."""
-        expected = JobState.UNCERTAIN if reason is Reason.OUTCOME_UNKNOWN else JobState.PROCESSING
+    def _kept_aside(self, job: Job, word: Prediction) -> Decision:
+        """A second word about a job that has ended: paid for twice, if it completed; the operator is told."""
+        files = "".join(f" {each}" for each in word.outputs)
+        noted = job.noting(self.context.clock(), f"another {word.status} by {word.id}, kept aside{files}")
+        if not word.completed:
+            return Decision(noted)
+        logging.getLogger(__name__).warning("job.completed_twice", extra={"job": job.id, "upstream": word.id})
+        return Decision(noted, (("HINCRBY", rediskeys.VENDOR, "duplicates", 1),))
+
+    def presume_unknown(self, job_id: str) -> Job:
+        """The outcome stayed unknown for too long: a failure that yields to the vendor's word."""
 
         def decide(job: Job) -> Decision | None:
-            return self._failed(job, reason, MAYBE_BILLED) if job.state is expected else None
+            uncertain = job.state is JobState.UNCERTAIN
+            return self._failed(job, Reason.OUTCOME_UNKNOWN, MAYBE_BILLED) if uncertain else None
 
         return self._change(job_id, decide)
+
+    def begin_look(self, job_id: str) -> Job | None:
+        """Claim the next look at a silent job, before it is made. None: there is nothing to look for."""
+        claimed: list[Job] = []
+
+        def decide(job: Job) -> Decision | None:
+            if job.state is not JobState.PROCESSING or not job.upstream_id or job.submission is None:
+                return Decision(job, (("ZREM", rediskeys.SILENT, job.id),))
+            now = self.context.clock()
+            if now - job.submission.at > EXPIRES_AFTER_MS:
+                return self._failed(job, Reason.EXPIRED, MAYBE_BILLED)
+            interval = min(self.context.overdue_after(job.model) * 2**job.looks, LONGEST_INTERVAL)
+            looked = job.noting(now, "looked up", looks=job.looks + 1)
+            claimed.append(looked)
+            return Decision(looked, (("ZADD", rediskeys.SILENT, now + int(interval * 1000), job.id),))
+
+        self._change(job_id, decide)
+        return claimed[-1] if claimed else None
+
+    def resubmit(self, job_id: str) -> Job:
+        """Try an uncertain job once more, as a submission of its own; the first may still report."""
+
+        def decide(job: Job) -> Decision | None:
+            if job.state is not JobState.UNCERTAIN:
+                return None
+            if len(job.submissions) > MOST_RESUBMISSIONS:
+                return self._failed(job, Reason.OUTCOME_UNKNOWN, MAYBE_BILLED)
+            return self._queued_again(job, "submitted again: its outcome stayed unknown")
+
+        return self._change(job_id, decide)
+
+    def not_made(self, job_id: str, by: str, *, submit: bool) -> Job:
+        """It is known (``by`` whom) that no task was made: submit it again, or fail it as never submitted."""
+
+        def decide(job: Job) -> Decision | None:
+            row = job.submission
+            if job.state is not JobState.UNCERTAIN or row is None:
+                return None
+            cleared = job.with_submission(row.token, outcome="refused")
+            if submit:
+                return self._queued_again(cleared, f"{by}: no task was made")
+            message = "It was not submitted: the vendor has made no task for it."
+            return self._failed(cleared, Reason.NEVER_SUBMITTED, message)
+
+        return self._change(job_id, decide)
+
+    def was_made(self, job_id: str, word: Prediction) -> Job:
+        """The operator says that the vendor's prediction ``word`` is this job's.
+
+        Raises `Conflict` for a job of which that is not in question.
+        """
+
+        def decide(job: Job) -> Decision | None:
+            row = job.submission
+            in_question = job.state is JobState.UNCERTAIN or job.reason is Reason.OUTCOME_UNKNOWN
+            if row is None or not in_question:
+                raise Conflict(
+                    f"prediction {job.id} is {job.state.value}; only an uncertain one can be resolved"
+                )
+            told = job.with_submission(row.token, outcome="accepted", upstream_id=word.id, status="")
+            if word.final:
+                return self._heard(told.with_submission(row.token, status=word.status), word)
+            if job.is_final:
+                raise Conflict(f"the vendor's prediction {word.id} is {word.status}; wait until it has ended")
+            return self._taken(told, word.id)
+
+        return self._change(job_id, decide)
+
+    def _queued_again(self, job: Job, why: str) -> Decision:
+        queued = moved(job, JobState.QUEUED).noting(self.context.clock(), why)
+        return Decision(queued, (("ZREM", rediskeys.UNCERTAIN, job.id), self._wait(job), self._admit()))
+
+
+def _duration(job: Job, word: Prediction, now: int) -> tuple[Op, ...]:
+    if not word.completed or job.submission is None:
+        return ()
+    key = rediskeys.took(job.model)
+    return (("LPUSH", key, now - job.submission.at), ("LTRIM", key, 0, SAMPLES - 1))
 
 
 def _open(row: Submission) -> bool:

@@ -223,6 +223,20 @@ class Store:
         ]
         return scripted + answers[len(batch.calls) :]
 
+    def write(self, ask: Callable[[Any], object]) -> list[Any]:
+        """Plain writes in one transaction, for what may be done twice: no move of a record is among them.
+
+        Raises `StoreUnavailable` also when they may have been done.
+        """
+        pipe = self.client.pipeline(transaction=True)
+        ask(pipe)
+        try:
+            return list(pipe.execute())
+        except LOST as error:
+            raise StoreUnavailable("the store cannot be reached") from error
+        except RedisError as error:
+            raise _translated(error) from error
+
     def _retry_whole(self, call: tuple[Script, Sequence[str], list[Word]]) -> Any:
         script, keys, args = call
         connection = self._connection()

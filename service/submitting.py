@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
 from schemas.states import JobState, Reason
-from service import events, rediskeys
-from service.ledger import CALM, Context, Decision, Ledger, Op, drop_blobs, moved
+from service import rediskeys
+from service.ledger import CALM, Context, Decision, Ledger, Op, moved
 from service.records import Job, Submission, load_job
 from service.store import StaleRecord, Store, Word
 
@@ -36,7 +36,7 @@ class Submitting(Ledger):
         job = job.noting(job.created_at, "accepted")
         wait: tuple[Op, ...] = (
             ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
-            ("wait", job.workspace, job.id, job.place),
+            self._wait(job),
             self._admit(),
         )
         self._commit(Decision(job, (*ops, *wait), guards=guards), rev=0)
@@ -50,23 +50,25 @@ class Submitting(Ledger):
             lambda pipe: (
                 pipe.hmget(rediskeys.job(job_id), "rev", "doc")
                 .zscore(rediskeys.WINDOW, job_id)
-                .hmget(rediskeys.VENDOR, "unknowns", "probe")
+                .hmget(rediskeys.VENDOR, "unknowns", "probe", "not_before")
+                .time()
             )
         )
-        (rev, data), admitted, (unknowns, probe) = asked
+        (rev, data), admitted, (unknowns, probe, not_before), (seconds, micros) = asked
         if data is None or admitted is None:
             return None
         job = load_job(int(rev), data)
         if job.state is not JobState.QUEUED:
             return None
-        if int(unknowns or 0) >= UNKNOWNS_THAT_PAUSE and (probe or b"").decode() != job_id:
+        paused = int(unknowns or 0) >= UNKNOWNS_THAT_PAUSE and (probe or b"").decode() != job_id
+        if paused or int(not_before or 0) > seconds * 1000 + micros // 1000:
             self._give_back(job)
             return None
         return job
 
     def _give_back(self, job: Job) -> None:
-        """Submissions are paused: the slot goes back, the job waits at its old place."""
-        ops = (("leave", job.id), ("wait", job.workspace, job.id, job.place))
+        """Nothing is submitted just now: the slot goes back, the job waits at its old place."""
+        ops = (("leave", job.id), self._wait(job))
         try:
             self._commit(Decision(job, ops), rev=job.rev)
         except StaleRecord:
@@ -125,38 +127,35 @@ class Submitting(Ledger):
         return self.conclude(job_id, token, classify(WORKER_DIED))
 
     def _accepted(self, job: Job, found: SubmissionOutcome) -> Decision:
-        now = self.context.clock()
-        processing = moved(job, JobState.PROCESSING).noting(
-            now, "processing", upstream_id=found.upstream_id or ""
-        )
-        ops = (
-            *drop_blobs(job),
-            *CALM,
-            ("ZREM", rediskeys.UNCERTAIN, job.id),
-            ("ZADD", rediskeys.WINDOW, now, job.id),
-            self._admit(),
-        )
-        told = self.context.tells_processing(job.workspace)
-        return Decision(replace(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+        decision = self._taken(job, found.upstream_id or "")
+        return replace(decision, ops=(*decision.ops[:-1], self._grow(), decision.ops[-1]))
 
     def _refused(self, job: Job, found: SubmissionOutcome) -> Decision:
-        return self._later(job, found.message, found.retry_after)
+        return self._later(job, found.message, found.retry_after, slow=found.row == SLOW_DOWN)
 
-    def _later(self, job: Job, message: str, retry_after: float | None) -> Decision:
+    def _later(self, job: Job, message: str, retry_after: float | None, *, slow: bool = False) -> Decision:
+        """Nothing was taken: the slot goes back. A 429 is about all jobs, everything else about this one."""
         now = self.context.clock()
+        since = job.refused_since or now
         spread = 0.8 + 0.4 * self.context.dice()
-        delay = max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0)
-        if now + delay * 1000 > job.created_at + self.context.submit_for * 1000:
+        delay = int(1000 * max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0))
+        if now + delay > since + self.context.submit_for * 1000:
             return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
-        waiting = replace(job, state=JobState.QUEUED, refusals=job.refusals + 1)
+        queued = replace(job, state=JobState.QUEUED, refusals=job.refusals + 1, refused_since=since)
+        again: tuple[Op, ...] = (("ZADD", rediskeys.LATER, now + delay, job.id),)
+        if slow:
+            again = (self._wait(job), ("slow", self.context.max_in_flight, delay))
         ops = (
             ("leave", job.id),
             ("ZREM", rediskeys.UNCERTAIN, job.id),
-            ("ZADD", rediskeys.LATER, now + int(delay * 1000), job.id),
+            *again,
             ("HDEL", rediskeys.VENDOR, "probe"),
             self._admit(),
         )
-        return Decision(waiting.noting(now, f"refused, tried again later: {message}"), ops)
+        return Decision(queued.noting(now, f"refused, tried again later: {message}"), ops)
+
+    def _grow(self) -> Op:
+        return ("grow", self.context.max_in_flight)
 
     def _refused_for_good(self, job: Job, found: SubmissionOutcome) -> Decision:
         decision = self._failed(job, Reason.REFUSED, found.message)

@@ -33,6 +33,9 @@ _SUCCESS = range(200, 300)
 _THEIR_TROUBLE = range(500, 600)
 _UNKNOWN_METHOD = 501
 
+_PAGE = 100
+_MOST_PAGES = 20
+
 
 class VendorRefused(HookreelError):
     """The vendor understood the question and refuses it for good.
@@ -134,6 +137,21 @@ class Vendor:
     def result(self, prediction_id: str) -> dict[str, Any]:
         """The vendor's bare prediction object. Raises VendorRefused (404) when it knows no such id."""
         return _object(self._ask("GET", f"/predictions/{quote(prediction_id, safe='')}/result").data)
+
+    def list_predictions(self, model: str, created_after: str) -> list[dict[str, Any]]:
+        """Every task of ``model`` since ``created_after`` (RFC 3339): the bare items, without their inputs.
+
+        Raises VendorUnavailable when the list is longer than this reads.
+        """
+        found: list[dict[str, Any]] = []
+        for page in range(1, _MOST_PAGES + 1):
+            query = {"page": page, "page_size": _PAGE, "model": model, "created_after": created_after}
+            data = _object(self._ask("POST", "/predictions", query).data)
+            items = [each for each in data.get("items") or () if isinstance(each, dict)]
+            found += items
+            if len(items) < _PAGE:
+                return found
+        raise VendorUnavailable("the vendor's list is too long")
 
     def delete(self, ids: list[str]) -> int:
         """Delete finished predictions; how many the vendor says it deleted."""

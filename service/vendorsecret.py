@@ -117,5 +117,5 @@ class VendorSecret:
 
     def _keep(self, secret: str) -> str:
         row: dict[Any, Any] = {"secret": self.sealer.seal(secret), "secret_at": self.clock()}
-        self.store.client.hset(rediskeys.VENDOR, mapping=row)
+        self.store.write(lambda pipe: pipe.hset(rediskeys.VENDOR, mapping=row))
         return secret

@@ -21,7 +21,7 @@ TRIED_AGAIN: Final = 2.0
 def announce(service: Service, bound: str) -> None:
     """Tell the store that this process is there, and where the vendor calls back unless that was set."""
     if service.settings.public_url is None:
-        service.store.client.hset(rediskeys.SERVICE, "public_url", bound)
+        service.store.write(lambda pipe: pipe.hset(rediskeys.SERVICE, "public_url", bound))
     service.presence.start()
 
 

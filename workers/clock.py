@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from schemas.states import JobState, Reason
+from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin
 from service.deliveries import again
 from service.errors import HookreelError, NotFound, Unavailable
 from service.presence import Watch
+from service.queue import DECIDE, LOOK_UP
 from service.records import Attempt, Job
 from service.store import PRUNE, Word
 from service.submitting import UNKNOWNS_THAT_PAUSE
@@ -34,6 +35,7 @@ LONGEST_PROBE_WAIT = 300.0
 REBUILD_AFTER_MS = 15_000
 AT_ONCE = 200
 INTERRUPTED = "interrupted"
+UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
     dice: Callable[[], float] = random.random
     _rung: dict[str, float] = field(default_factory=dict)
+    _asked: dict[tuple[str, str], float] = field(default_factory=dict)
     _next_probe: float = 0.0
     _probe_wait: float = 0.0
 
@@ -53,8 +56,10 @@ class Clock:
         for part in (
             self.free_the_dead,
             self.wait_again,
+            self.let_in,
             self.sweep_window,
-            self.presume,
+            self.look_up,
+            self.decide,
             self.probe,
             self.rebuild_streams,
             self.prune,
@@ -122,15 +127,31 @@ class Clock:
             return False
         return self.service.clock() - row.at > LONGEST_SUBMISSION_MS
 
-    def presume(self) -> None:
+    def look_up(self) -> None:
+        """Jobs at the vendor of which nothing was heard for too long."""
+        self._ring_for(rediskeys.SILENT, self.service.clock(), LOOK_UP)
+
+    def decide(self) -> None:
         """Uncertain jobs of which nothing was heard for too long."""
         before = self.service.clock() - int(self.service.settings.uncertain_after * 1000)
-        for job_id in self._due(rediskeys.UNCERTAIN, before):
-            self._leniently(
-                lambda each: self.service.jobs.presume(each, Reason.OUTCOME_UNKNOWN),
-                job_id,
-                rediskeys.UNCERTAIN,
-            )
+        self._ring_for(rediskeys.UNCERTAIN, before, DECIDE)
+
+    def _ring_for(self, zset: str, before: int, task: str) -> None:
+        """Ring for what is due, and again only when nothing came of it."""
+        now = self.monotonic()
+        due = [each for each in self._due(zset, before) if now >= self._asked.get((task, each), 0.0)]
+        if due:
+            self.service.doorbells.ring(due, task)
+        self._asked = {key: until for key, until in self._asked.items() if until > now}
+        self._asked.update({(task, each): now + RING_AGAIN_MS / 1000 for each in due})
+
+    def let_in(self) -> None:
+        """Jobs that wait while there is room: after a 429's pause, nothing else would let them in."""
+        waiting, window = self.service.store.read(
+            lambda pipe: (pipe.zcard(rediskeys.WAITING), pipe.zcard(rediskeys.WINDOW))
+        )
+        if waiting and window < self.service.settings.max_in_flight:
+            self.service.jobs.let_in()
 
     def probe(self) -> None:
         """While submissions are paused: when the vendor answers a harmless question, one job may pass."""
@@ -164,7 +185,7 @@ class Clock:
         found = self.service.jobs.get_all([each.decode() for each in ids])
         gone = [each.decode() for each, job in zip(ids, found, strict=True) if job is None]
         if gone:
-            self.service.store.client.zrem(rediskeys.WINDOW, *gone)
+            self.service.store.write(lambda pipe: pipe.zrem(rediskeys.WINDOW, *gone))
         return [job for job in found if job is not None]
 
     def _due(self, zset: str, before: int) -> list[str]:
@@ -180,7 +201,7 @@ class Clock:
         if job is None or (
             isinstance(job, Job) and zset == rediskeys.UNCERTAIN and job.state is not JobState.UNCERTAIN
         ):
-            self.service.store.client.zrem(zset, job_id)
+            self.service.store.write(lambda pipe: pipe.zrem(zset, job_id))
 
     # -- events and old records -------------------------------------------------------------------------
 
@@ -189,17 +210,22 @@ class Clock:
         for event_id in self._due(rediskeys.OPEN_EVENTS, self.service.clock() - REBUILD_AFTER_MS):
             self.service.events.put_back(event_id, self._own_endpoint)
 
+    def _forget(self, job_id: str) -> None:
+        self.service.store.write(lambda pipe: pipe.zrem(rediskeys.FINAL, job_id))
+
     def _own_endpoint(self, job_id: str) -> str:
         job = self.service.jobs.get_all([job_id])[0]
         return job.own_endpoint if job else ""
 
     def prune(self) -> None:
         """Final jobs older than the retention, of which nothing is owed."""
+        forgotten = self.service.clock() - UPSTREAM_KEPT_MS
+        self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.clock() - int(self.service.settings.retention * 1000)
         for job_id in self._due(rediskeys.FINAL, before):
             job = self.service.jobs.get_all([job_id])[0]
             if job is None:
-                self.service.store.client.zrem(rediskeys.FINAL, job_id)
+                self._forget(job_id)
                 continue
             args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
             self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])

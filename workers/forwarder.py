@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from service.bootstrap import VERSION, Service, begin
+from service.connection import LOST
 from service.deliveries import Claim, Mailroom, judge
 from service.errors import HookreelError, NotFound, StoreUnavailable
 from service.logs import AttemptLog
@@ -88,7 +89,7 @@ class Forwarder:
                 self._judge(outcome)
             try:
                 pause = self._step()
-            except StoreUnavailable:
+            except (StoreUnavailable, *LOST):
                 if self.stopping:
                     # What is not recorded counts as a failed attempt once this process is seen to be gone.
                     return

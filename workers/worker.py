@@ -22,7 +22,7 @@ from rq.timeouts import BaseDeathPenalty
 
 from service.bootstrap import Service, begin, boottime
 from service.connection import connect
-from service.queue import SUBMIT, TASKS
+from service.queue import QUEUE, TASKS
 from service.submission import Submitter
 from workers import tasks
 
@@ -114,15 +114,16 @@ class ThreadedWorker(SimpleWorker):
 
 
 def make(service: Service) -> ThreadedWorker:
-    """A worker for the submit queue, with connections of its own for RQ's bookkeeping."""
-    tasks.hands[SUBMIT] = Submitter(
+    """A worker for the vendor's queue, with connections of its own for RQ's bookkeeping."""
+    submitter = Submitter(
         service.jobs, service.vendor, service.incarnation, service.token, boottime, service.callback_url
     )
+    tasks.hands[:] = [tasks.Hands(submitter, service.inquiry)]
     patient = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 300)
     connection = connect(service.url, retry=patient)
     concurrency = service.settings.submit_concurrency
     return ThreadedWorker(
-        [SUBMIT],
+        [QUEUE],
         connection=connection,
         serializer=JSONSerializer,
         name=service.incarnation,

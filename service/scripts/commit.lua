@@ -6,7 +6,8 @@
 --          member ZSET M   M is in it
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
--- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
+-- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · slow LIMIT MS · grow LIMIT
+--          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
 if redis.call('HGET', KEYS[1], 'tok') == token then return {'again'} end
@@ -37,7 +38,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local result = {'ok'}
 
 local function admit(limit)
-  local state = redis.call('HMGET', K.VENDOR, 'unknowns', 'probe')
+  local state = redis.call('HMGET', K.VENDOR, 'unknowns', 'probe', 'window', 'not_before')
+  if tonumber(state[4] or '0') > now then return end
+  limit = math.min(limit, math.max(1, math.floor(tonumber(state[3] or limit))))
   local paused = tonumber(state[1] or '0') >= 3
   if paused and state[2] ~= '1' then return end
   while paused or redis.call('ZCARD', K.WINDOW) < limit do
@@ -62,6 +65,27 @@ local words = {
     redis.call('ZADD', K.waiting(ws), order, job)
     if not redis.call('ZSCORE', K.WAITING, ws) then
       redis.call('ZADD', K.WAITING, redis.call('INCR', K.TURN), ws)
+    end
+  end,
+  -- A 429 halves the window, a burst of them once; nothing is let in for MS.
+  slow = function(limit, ms)
+    local state = redis.call('HMGET', K.VENDOR, 'window', 'slowed_at')
+    if now - tonumber(state[2] or '0') >= 1000 then
+      local used = math.min(tonumber(state[1] or limit), redis.call('ZCARD', K.WINDOW) + 1)
+      redis.call('HSET', K.VENDOR, 'window', math.max(1, math.floor(used / 2)), 'slowed_at', now)
+    end
+    redis.call('HSET', K.VENDOR, 'not_before', now + ms)
+  end,
+  -- An accepted job widens it by one for each whole window of them.
+  grow = function(limit)
+    local window = tonumber(redis.call('HGET', K.VENDOR, 'window') or '0')
+    if window > 0 then
+      window = window + 1 / window
+      if window >= tonumber(limit) then
+        redis.call('HDEL', K.VENDOR, 'window', 'slowed_at', 'not_before')
+      else
+        redis.call('HSET', K.VENDOR, 'window', tostring(window))
+      end
     end
   end,
   leave = function(job) redis.call('ZREM', K.WINDOW, job) end,

@@ -13,13 +13,14 @@ import pytest
 
 from schemas.outcomes import Observation, classify
 from schemas.predictions import Prediction
-from schemas.states import DeliveryState, JobState, Reason
+from schemas.states import DeliveryState, JobState
 from service import rediskeys
 from service.acceptance import Order
 from service.addresses import Policy
 from service.bootstrap import Service
 from service.deliveries import delivery_id
 from service.errors import NotFound
+from service.inquiry import FIRST_LOOK
 from service.presence import SILENT_AFTER, Presence, Watch
 from service.records import Job
 from service.store import CLAIM, EXPAND
@@ -27,6 +28,7 @@ from workers.clock import LONGEST_SUBMISSION_MS, RING_AGAIN_MS, Clock
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
+ACCEPTED = classify(Observation(sent=True, status=200, body=b'{"code":200,"data":{"id":"abc"}}'))
 UNKNOWN = classify(Observation(sent=True, trouble="cut"))
 REFUSED = classify(Observation(sent=False, trouble="refused"))
 
@@ -66,7 +68,7 @@ def begun(service: Service, order: Order, incarnation: str = "worker-1") -> tupl
 
 
 def bells(service: Service) -> int:
-    (count,) = service.store.read(lambda pipe: pipe.llen("rq:queue:submit"))
+    (count,) = service.store.read(lambda pipe: pipe.llen("rq:queue:vendor"))
     return int(count)
 
 
@@ -89,7 +91,7 @@ def test_a_refused_job_is_let_in_again_when_its_delay_is_over(
 
 def test_a_lost_bell_is_rung_again(service: Service, order: Orders, at: Time, clock: Clock) -> None:
     service.acceptance.accept(order())
-    service.store.client.delete("rq:queue:submit")
+    service.store.client.delete("rq:queue:vendor")
     clock.tick()
     assert bells(service) == 0
     at.ahead += RING_AGAIN_MS / 1000 + 1
@@ -133,19 +135,31 @@ def test_a_submission_that_outlives_every_deadline_is_uncertain(
     assert service.jobs.get(job.id).state is JobState.UNCERTAIN
 
 
-def test_an_uncertain_job_is_presumed_failed_in_time(
+def test_an_uncertain_job_is_decided_about_in_time(
     service: Service, order: Orders, at: Time, clock: Clock
 ) -> None:
     job, token = begun(service, order())
     service.jobs.conclude(job.id, token, UNKNOWN)
+    service.store.client.delete("rq:queue:vendor")
     at.ahead += service.settings.uncertain_after - 1
     clock.tick()
-    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+    assert bells(service) == 0
     at.ahead += 2
     clock.tick()
-    presumed = service.jobs.get(job.id)
-    assert (presumed.state, presumed.reason) == (JobState.FAILED, Reason.OUTCOME_UNKNOWN)
-    assert service.store.client.zcard(rediskeys.UNCERTAIN) == 0
+    clock.tick()
+    assert service.store.client.lrange("rq:queue:vendor", 0, -1) == [f"decide-{job.id}".encode()]
+
+
+def test_a_silent_job_is_looked_up_in_time(service: Service, order: Orders, at: Time, clock: Clock) -> None:
+    job, token = begun(service, order())
+    service.jobs.conclude(job.id, token, ACCEPTED)
+    service.store.client.delete("rq:queue:vendor")
+    clock.tick()
+    assert bells(service) == 0
+    at.ahead += FIRST_LOOK + 1
+    clock.tick()
+    clock.tick()
+    assert service.store.client.lrange("rq:queue:vendor", 0, -1) == [f"look_up-{job.id}".encode()]
 
 
 def test_a_slot_that_nobody_needs_is_given_back(service: Service, order: Orders, clock: Clock) -> None:
@@ -210,6 +224,7 @@ def test_a_final_job_is_pruned_after_the_retention_unless_something_is_owed(
         *(rediskeys.APIKEYS, rediskeys.WORKSPACES, rediskeys.PENDING_BYTES, rediskeys.VENDOR, rediskeys.TURN),
         rediskeys.workspace("default"),
         rediskeys.stream("default"),
+        rediskeys.took("minimax/hailuo-02/fast"),
     }
 
 

@@ -53,7 +53,7 @@ def last_event(service: Service, job: Job) -> dict[str, object]:
 def test_an_accepted_job_is_let_into_the_window_and_rung_for(service: Service, order: Orders) -> None:
     job = service.acceptance.accept(order())
     assert in_window(service) == [job.id]
-    assert service.store.client.lrange("rq:queue:submit", 0, -1) == [f"submit-{job.id}".encode()]
+    assert service.store.client.lrange("rq:queue:vendor", 0, -1) == [f"submit-{job.id}".encode()]
 
 
 def test_a_job_passes_from_acceptance_to_its_event(service: Service, order: Orders, word: Words) -> None:
@@ -136,7 +136,7 @@ def test_an_unknown_outcome_leaves_the_window_and_may_still_be_accepted(
 def test_a_presumed_failure_yields_to_the_vendors_word(service: Service, order: Orders, word: Words) -> None:
     job, token = begun(service, order())
     service.jobs.conclude(job.id, token, UNKNOWN)
-    presumed = service.jobs.presume(job.id, Reason.OUTCOME_UNKNOWN)
+    presumed = service.jobs.presume_unknown(job.id)
     told = last_event(service, job)
     assert told["data"]["status"] == "timeout"  # type: ignore[index]
     assert told["data"]["maybe_billed"] is True  # type: ignore[index]

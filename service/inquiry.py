@@ -1,0 +1,134 @@
+"""Asking the vendor about jobs that say nothing: the silent ones, and those of unknown outcome."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError
+
+from schemas.predictions import Prediction, read_prediction
+from service import rediskeys
+from service.errors import Conflict, HookreelError, NotFound, Unavailable, VendorUnavailable
+from service.events import timestamp
+from service.jobs import Jobs
+from service.records import Job
+from service.store import Store
+from service.vendor import Vendor
+
+FIRST_LOOK = 900.0
+"""Seconds, for a model of which too little is known."""
+SOONEST_LOOK = 120.0
+ENOUGH = 20
+TIMES_P99 = 3.0
+REMEMBERED = 60.0
+MARGIN_MS = 120_000
+"""How far the vendor's clock may be from ours."""
+
+
+class Patience:
+    """When a job that says nothing is overdue: thrice the 99th percentile of its model's past jobs."""
+
+    def __init__(
+        self, store: Store, fixed: float | None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.store = store
+        self.fixed = fixed
+        self.monotonic = monotonic
+        self._known: dict[str, tuple[float, float]] = {}
+
+    def overdue_after(self, model: str) -> float:
+        """Seconds since the submission."""
+        if self.fixed is not None:
+            return self.fixed
+        until, seconds = self._known.get(model, (0.0, 0.0))
+        if self.monotonic() >= until:
+            (took,) = self.store.read(lambda pipe: pipe.lrange(rediskeys.took(model), 0, -1))
+            seconds = overdue([int(each) for each in took])
+            self._known[model] = (self.monotonic() + REMEMBERED, seconds)
+        return seconds
+
+
+def overdue(took_ms: list[int]) -> float:
+    """Seconds, from the durations of past jobs in ms."""
+    if len(took_ms) < ENOUGH:
+        return FIRST_LOOK
+    p99 = sorted(took_ms)[math.ceil(0.99 * len(took_ms)) - 1]
+    return max(TIMES_P99 * p99 / 1000, SOONEST_LOOK)
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """``on_uncertain``: fail or resubmit, for an outcome that stays unknown."""
+
+    jobs: Jobs
+    vendor: Vendor
+    on_uncertain: str
+
+    def look_up(self, job_id: str) -> None:
+        """One GET for a job whose callback is overdue; the next is due later, whatever comes of this."""
+        job = self.jobs.begin_look(job_id)
+        if job is None or job.submission is None:
+            return
+        try:
+            word = self._result(job.upstream_id)
+        except HookreelError as error:
+            extra = {"job": job.id, "why": error.detail}
+            logging.getLogger(__name__).warning("job.look_up_failed", extra=extra)
+            return
+        if word.final:
+            self.jobs.settle(job.id, job.submission.token, word)
+
+    def decide(self, job_id: str) -> None:
+        """An outcome stayed unknown for too long: by the vendor's list if it says enough, else by policy."""
+        job = self.jobs.get(job_id)
+        again = self.on_uncertain == "resubmit"
+        if self.surely_not_made(job):
+            self.jobs.not_made(job_id, "the vendor's list", submit=again)
+        elif again:
+            self.jobs.resubmit(job_id)
+        else:
+            self.jobs.presume_unknown(job_id)
+
+    def surely_not_made(self, job: Job) -> bool:
+        """Whether the vendor's list of this model since the submission has no task but other jobs' of ours.
+
+        The list carries neither input nor webhook: that a task in it is this job's cannot be told, that
+        there is none can.
+        """
+        row = job.submission
+        if row is None:
+            return False
+        try:
+            listed = self.vendor.list_predictions(job.model, created_after=timestamp(row.at - MARGIN_MS))
+        except HookreelError:
+            return False
+        ids = [str(each.get("id", "")) for each in listed]
+        return all(self._is_ours(ids))
+
+    def _is_ours(self, ids: list[str]) -> list[bool]:
+        def ask(pipe: Any) -> None:
+            for each in ids:
+                pipe.zscore(rediskeys.UPSTREAM, each)
+
+        return [score is not None for score in self.jobs.store.read(ask)]
+
+    def resolve(self, job_id: str, upstream_id: str) -> Job:
+        """The operator knows the vendor's prediction. Raises `NotFound`, `Conflict`, `Unavailable`."""
+        if any(self._is_ours([upstream_id])):
+            raise Conflict(f"the vendor's prediction {upstream_id} belongs to another job")
+        return self.jobs.was_made(job_id, self._result(upstream_id))
+
+    def _result(self, upstream_id: str) -> Prediction:
+        try:
+            return read_prediction(self.vendor.result(upstream_id))
+        except ValidationError as error:
+            raise VendorUnavailable("the vendor's answer is no prediction") from error
+        except Unavailable:
+            raise
+        except HookreelError as error:
+            raise NotFound(f"the vendor does not tell of {upstream_id}: {error.detail}") from error
