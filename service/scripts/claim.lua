@@ -7,7 +7,7 @@
 local token, limit, share, documents = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local claims, revisions, told = {-1, ''}, {}, {}
+local claims, revisions, told, writes = {-1, ''}, {}, {}, {}
 
 local function serve(ws, ep, most)
   local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
@@ -19,7 +19,10 @@ local function serve(ws, ep, most)
     local attempts, log = string.match(line or '', '^[pr]|(%d+)|[^|]*|(.*)$')
     if attempts then
       attempts = attempts + 1
-      redis.call('HSET', key, ep, 'r|' .. attempts .. '|' .. token .. '|' .. log)
+      local words = writes[key] or {}
+      writes[key] = words
+      words[#words + 1] = ep
+      words[#words + 1] = 'r|' .. attempts .. '|' .. token .. '|' .. log
       local n = #claims
       claims[n + 1], claims[n + 2], claims[n + 3], claims[n + 4] = ws, ep, event, attempts
       if documents then
@@ -73,6 +76,7 @@ for i, ws in ipairs(served) do
     redis.call('ZADD', K.TURNS, math.max(now, tonumber(first)), ws)
   end
 end
+for key, words in pairs(writes) do redis.call('HSET', key, unpack(words)) end
 claims[2] = table.concat(revisions, ' ')
 local soonest = redis.call('ZRANGE', K.TURNS, 0, 0, 'WITHSCORES')[2]
 if soonest then claims[1] = math.max(0, tonumber(soonest) - now) end

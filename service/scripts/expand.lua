@@ -5,18 +5,20 @@ local ws, event, entry, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local key, made = K.event(event), 0
-if redis.call('EXISTS', key) == 1 then
-  local idle = {}
+local found = redis.call('HMGET', key, 'ws', unpack(ARGV, 5))
+if found[1] then
+  local idle, lines = {}, {}
   for i = 5, #ARGV do
-    local ep = ARGV[i]
-    if redis.call('HSETNX', key, ep, 'p|0||') == 1 then
+    if not found[i - 3] then
+      local ep, n = ARGV[i], 2 * made
+      idle[n + 1], idle[n + 2] = now, ep
+      lines[n + 1], lines[n + 2] = ep, 'p|0||'
       made = made + 1
       redis.call('ZADD', K.wait(ep), now, event)
-      idle[#idle + 1] = now
-      idle[#idle + 1] = ep
     end
   end
   if made > 0 then
+    redis.call('HSET', key, unpack(lines))
     redis.call('HINCRBY', key, 'open', made)
     redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
     redis.call('ZADD', K.TURNS, 'LT', now, ws)

@@ -5,7 +5,7 @@
 -- returns  how many applied
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local touched, landed, running, closed, applied = {}, {}, {}, {}, 0
+local touched, landed, running, closed, fresh, writes, applied = {}, {}, {}, {}, {}, {}, 0
 
 local function land(ws, ep)
   running[ep] = (running[ep] or 0) + 1
@@ -20,14 +20,14 @@ end
 
 for i = 1, #ARGV, 6 do
   local ws, ep, event, token, verdict, item = unpack(ARGV, i, i + 5)
-  local key = K.event(event)
-  local line = redis.call('HGET', key, ep)
+  local key, pair = K.event(event), event .. ' ' .. ep
+  local line = fresh[pair] or redis.call('HGET', key, ep)
   local state, attempts, holder, log = string.match(line or '', '^(%a)|(%d+)|([^|]*)|(.*)$')
   if state then
     local mine = holder == token
     local open = state == 'p' or state == 'r'
     if mine then
-      landed[#landed + 1] = event .. ' ' .. ep
+      landed[#landed + 1] = pair
       land(ws, ep)
       holder = ''
     end
@@ -50,14 +50,19 @@ for i = 1, #ARGV, 6 do
           state = word
         end
       end
-      redis.call('HSET', key, ep, state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item))
+      fresh[pair] = state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item)
+      local words = writes[key] or {}
+      writes[key] = words
+      words[#words + 1] = ep
+      words[#words + 1] = fresh[pair]
     end
-  elseif redis.call('ZREM', K.FLIGHT, event .. ' ' .. ep) == 1 then
+  elseif redis.call('ZREM', K.FLIGHT, pair) == 1 then
     land(ws, ep)
   end
 end
 
 if #landed > 0 then redis.call('ZREM', K.FLIGHT, unpack(landed)) end
+for key, words in pairs(writes) do redis.call('HSET', key, unpack(words)) end
 for key, n in pairs(closed) do redis.call('HINCRBY', key, 'open', -n) end
 for ep, n in pairs(running) do
   if redis.call('HINCRBY', K.running(touched[ep]), ep, -n) <= 0 then redis.call('HDEL', K.running(touched[ep]), ep) end
