@@ -192,7 +192,7 @@ def granian(call, service) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         "WAVESPEED_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
     options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "64", "--log-level", "error"]
-    command = [sys.executable, "-m", "granian", *options, "tests.api.v1.ending_app:app"]
+    command = [sys.executable, "-m", "granian", *options, "service.wsgi:app"]
     origin = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
