@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -34,6 +35,8 @@ def serve(host: str, port: int) -> None:
     settings.check_secret_key()
     settings.check_public()
     lifeline.watch()
+    # granian's worker inherits handlers that swallow a signal for as long as it loads the app.
+    os.register_at_fork(after_in_child=_end_by_signals)
     os.environ["HOOKREEL_BOUND_URL"] = own_url(host, port)
     Granian(
         "service.wsgi:app",
@@ -44,6 +47,11 @@ def serve(host: str, port: int) -> None:
         log_level=LogLevels.error,
         workers_kill_timeout=DRAIN,
     ).serve()
+
+
+def _end_by_signals() -> None:
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)
 
 
 @click.command()

@@ -48,6 +48,15 @@ def test_a_signal_ends_everything_with_status_0(data_dir: Path):
         assert all(is_gone(one) for one in family)
 
 
+def test_a_signal_while_everything_loads_is_heard_at_once(data_dir: Path):
+    with subprocess.Popen([*COMMAND, str(data_dir)], stdout=subprocess.DEVNULL) as process:
+        family = partial(psutil.Process(process.pid).children, recursive=True)
+        assert eventually(lambda: sum("serve" in one.cmdline() for one in family() if not is_gone(one)) == 2)
+        process.terminate()
+        # granian kills a worker that swallowed the signal after 8 s.
+        assert process.wait(8) == 0
+
+
 def test_what_dies_is_back_soon(data_dir: Path):
     with running(data_dir) as up:
         for word in ("serve", "service.embedded", "workers.worker", "sandbox"):
