@@ -51,9 +51,14 @@ class Board:
         """A line above the bar."""
         self.console.print(escape(sentence), soft_wrap=True)
 
+    def begin(self, photograph: str, duration: str) -> None:
+        """What is about to happen, and what it is not."""
+        self.console.print(f"[bold]Hookreel demo[/]: {escape(photograph)}, {duration} s", soft_wrap=True)
+        self.say("The vendor is a sandbox on this machine: no AI, and nothing costs money.\n")
+
     def ready(self, seconds: float, url: str) -> None:
         """Everything runs."""
-        self._line("ready", seconds, f"all of `hookreel up` at {url}, in a temporary directory")
+        self._line("ready", seconds, f"all of `hookreel up`, for a while, at {url}")
         self._progress.update(self._task, description=STAGES[0])
 
     def reach(self, stage: str, seconds: float, remark: str) -> None:
@@ -80,7 +85,7 @@ class Board:
 
     def _events(self, subscribers: Sequence[Subscriber]) -> None:
         """What the subscribers verified; its body once, where they got the same."""
-        self.console.print("\n[bold]The event[/], as each subscriber verified it:")
+        self.console.print("\n[bold]The event[/], as verified with the standardwebhooks library:")
         for each in subscribers:
             for received in each.events:
                 event = received.event or {}

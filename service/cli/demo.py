@@ -63,7 +63,7 @@ def demo(image: Path | None, prompt: str | None, duration: str, output: Path, as
     body = _body(image, prompt, int(duration))
     output = _writable(output)
     board = Board(Console(stderr=as_json, highlight=False))
-    board.console.print(f"[bold]Hookreel demo[/]: {image or 'the bundled photograph'}, {duration} s of video")
+    board.begin(str(image or "the bundled photograph"), duration)
     found = _play(body, output, board)
     if as_json:
         print(json.dumps(found.shown()))

@@ -87,7 +87,7 @@ class Story:
         for each in self.subscribers:
             if not each.wait(self._deadline):
                 raise StoryFailed(self._silence(each))
-            self._tell("delivered", f"to {each.name}, verified with the standardwebhooks library")
+            self._tell("delivered", f"to {each.name}, who verified the signature")
 
     def ledger(self) -> Ledger:
         """What was counted until now."""
@@ -118,14 +118,14 @@ class Story:
     def _watch_the_vendor(self) -> None:
         """The stages that the sandbox's book shows; a job that fails on its way has fewer."""
         if self._seen("submit", lambda entry: entry["id"]):
-            self._tell("submitted", "one POST to the vendor, with a webhook URL and no polling")
+            self._tell("submitted", "one POST to the vendor, with a webhook URL")
         if self._seen("ended", lambda entry: entry["prediction_status"] == "completed"):
-            self._tell("rendering", "the sandbox filmed a slow pan over the photograph; there is no AI in it")
+            self._tell("rendering", "a slow pan over the photograph; there is no AI in it")
         if self._seen("callback", lambda _: True, done=False):
             self._tell("called back", "by the vendor's webhook")
         # The callback answers 200 only to a good signature, after the event is on disk.
         if self._seen("callback", lambda entry: entry["status"] == requests.codes.ok):
-            self._tell("verified", "the v3 signature is good, the event is on disk")
+            self._tell("verified", "its v3 signature is good; the event is on disk")
 
     def _seen(self, kind: str, good: Callable[[dict[str, Any]], object], *, done: bool = True) -> bool:
         """Whether the book shows it before all is over."""
