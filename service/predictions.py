@@ -12,7 +12,7 @@ from schemas.states import wire_status
 from service import rediskeys
 from service.errors import Conflict, NotFound
 from service.jobs import Jobs
-from service.records import Job, load_job
+from service.records import Job
 from service.vendor import VendorRefused
 
 LISTED_MS: Final = 7 * 24 * 3600 * 1000
@@ -56,8 +56,8 @@ class Predictions:
 
     def get(self, workspace: str, job_id: str) -> Job:
         """Raises `NotFound`, for another workspace's and a deleted one as well."""
-        (job,) = self._read([job_id])
-        if job is None or job.workspace != workspace or job.deleted_at:
+        job = self.jobs.get(job_id)
+        if job.workspace != workspace or job.deleted_at:
             raise NotFound(f"there is no prediction {job_id[:64]}")
         return job
 
@@ -71,7 +71,7 @@ class Predictions:
 
         Raises `Conflict` when one of them is open, and `VendorUnavailable`; nothing was deleted here then.
         """
-        found = self._read(list(dict.fromkeys(ids)))
+        found = self.jobs.get_all(list(dict.fromkeys(ids)))
         jobs = [job for job in found if job and job.workspace == workspace and not job.deleted_at]
         for job in jobs:
             if not job.is_final:
@@ -100,23 +100,13 @@ class Predictions:
         span = (rediskeys.jobs(workspace), "+inf" if most is None else most, least)
         for start in range(0, 1_000_000_000, _AT_ONCE):
             ids = self._ids(span, start)
-            yield from (job for job in self._read(ids) if job)
+            yield from filter(None, self.jobs.get_all(ids))
             if len(ids) < _AT_ONCE:
                 return
 
     def _ids(self, span: tuple[str, Any, int], start: int) -> list[str]:
         (ids,) = self.store.read(lambda pipe: pipe.zrevrangebyscore(*span, start=start, num=_AT_ONCE))
         return [one.decode() for one in ids]
-
-    def _read(self, ids: list[str]) -> list[Job | None]:
-        """In the order of ``ids``, in one round trip; None where there is none."""
-
-        def ask(pipe: Any) -> None:
-            for each in ids:
-                pipe.hmget(rediskeys.job(each), "rev", "doc")
-
-        rows = self.store.read(ask) if ids else []
-        return [load_job(int(rev), doc) if doc else None for rev, doc in rows]
 
 
 def _ms(moment: dt.datetime | None) -> int | None:

@@ -10,6 +10,7 @@ contexts and routing cost as much as the verification and the reading of it toge
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,9 +69,20 @@ class Callbacks:
         http.check_size(request, MAX_BYTES)
         job_id, token = address.groups()
         job = self._addressed(job_id, token)
+        try:
+            self._take(request, job, token)
+        except Exception as error:
+            extra = {"job": job_id, "why": str(error)[:200]}
+            logging.getLogger(__name__).warning("callback.refused", extra=extra)
+            raise
+
+    def _take(self, request: Request, job: Job, token: str) -> None:
         body = http.read_body(request, MAX_BYTES)
         self.secret.verify({name: request.headers.get(name, "") for name in _HEADERS}, body)
-        self.jobs.settle(job_id, token, read_callback(body), job)
+        word = read_callback(body)
+        settled = self.jobs.settle(job.id, token, word, job)
+        extra = {"job": job.id, "upstream": word.id, "status": word.status, "state": settled.state.value}
+        logging.getLogger(__name__).info("job.called_back", extra=extra)
 
     def _addressed(self, job_id: str, token: str) -> Job:
         """The job, when one of its submissions has this token; else `NotFound`, whichever was wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -71,6 +72,8 @@ class Submissions:
             request=canonical_request(model, query, body) if key else b"",
         )
         job = self.service.acceptance.accept(order)
+        extra = {"job": job.id, "workspace": workspace, "model": model}
+        logging.getLogger(__name__).info("job.accepted", extra=extra)
         return self._ended(job) if sync else answers.good(wire(_as_created(job), self._base()))
 
     def _parsed(self, model: str, body: Any) -> tuple[Input, bool]:
