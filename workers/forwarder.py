@@ -220,7 +220,8 @@ class Forwarder:
         try:
             why = {"enabled": False, "disabled_reason": "it answered 410 Gone"}
             self.service.endpoints.update(endpoint.workspace, endpoint.id, why)
-        except NotFound:
+        except (NotFound, StoreUnavailable):
+            # Deleted meanwhile; or its next 410 disables it.
             return
 
     def _free_doubtful(self) -> None:
