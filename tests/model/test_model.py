@@ -1,0 +1,337 @@
+"""A model of a job's life over the real store and rules: every transaction boundary is a place to crash.
+
+One process plays the web, workers, forwarders, the clock, the vendor and a subscriber; hypothesis decides who
+goes next, who dies, and what the vendor does. The vendor's and the subscriber's books are plain dictionaries.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from schemas.inputs import Input
+from schemas.outcomes import Observation, classify
+from schemas.predictions import Prediction
+from schemas.states import FINAL, PRESUMED, JobState
+from service import rediskeys
+from service.acceptance import Order
+from service.addresses import Policy
+from service.bootstrap import Service
+from service.records import Job
+from service.settings import Settings
+from service.store import CLAIM, EXPAND, OUTCOMES, PRUNE
+from workers.forwarder import free
+
+WINDOW = 3
+POSTS = {
+    "taken": Observation(sent=True, status=200),
+    "taken_unheard": Observation(sent=True, trouble="cut"),
+    "not_taken_unheard": Observation(sent=True, status=502, body=b"error code: 502"),
+    "unreachable": Observation(sent=False, trouble="refused"),
+    "slow_down": Observation(sent=True, status=429, body=b"{}"),
+    "no_credit": Observation(sent=True, status=400, body=b'{"code":400,"message":"Insufficient credits."}'),
+}
+
+
+@dataclass
+class Worker:
+    """A worker between two boundaries: what it would do next."""
+
+    job: Job
+    token: str
+    posted: Observation | None = None
+
+
+class Life(RuleBasedStateMachine):
+    store_url = ""
+
+    @initialize()
+    def begin(self) -> None:
+        client = redis.Redis.from_url(self.store_url)
+        client.flushall()
+        client.close()
+        environ = {
+            "REDIS_URL": self.store_url,
+            "HOOKREEL_SECRET_KEY": Fernet.generate_key().decode(),
+            "HOOKREEL_MAX_IN_FLIGHT": str(WINDOW),
+        }
+        self.service = Service(Settings.from_env(environ), self.store_url, "model", f"model-{os.getpid()}")
+        self.ahead = 0
+        real = self.service.clock
+        self.service.clock = lambda: real() + self.ahead
+        self.service.apikeys.create("default")
+        self.service.endpoints.policy = Policy((ip_network("127.0.0.0/8"),))
+        self.endpoint, _ = self.service.endpoints.create("default", {"url": "http://127.0.0.1:9/"})
+        self.jobs: list[str] = []
+        self.workers: list[Worker] = []
+        self.tasks: dict[str, tuple[str, str]] = {}
+        self.words: dict[str, str] = {}
+        self.posts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.claims: list[tuple[bytes, ...]] = []
+        self.received: dict[str, int] = defaultdict(int)
+        self.final_word: dict[str, tuple[str, str]] = {}
+        self.ids = itertools.count(1)
+
+    # -- web --------------------------------------------------------------------------------------------
+
+    @rule()
+    def accept(self) -> None:
+        fields = {"image": "https://example.com/a.jpg"}
+        order = Order("default", Input("minimax/hailuo-02/fast", fields, {}))
+        self.jobs.append(self.service.acceptance.accept(order).id)
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data(), status=st.sampled_from(["completed", "failed", "timeout", "processing"]))
+    def call_back(self, data: st.DataObject, status: str) -> None:
+        """The vendor's word about a task; a final one is repeated, never changed."""
+        upstream = data.draw(st.sampled_from(sorted(self.tasks)))
+        job_id, token = self.tasks[upstream]
+        status = self.words.get(upstream, status)
+        word = Prediction(id=upstream, status=status, outputs=("https://cdn.example.com/v.mp4",))
+        if word.final:
+            self.words[upstream] = status
+        self.service.jobs.settle(job_id, token, word)
+
+    # -- workers ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def ring(self, data: st.DataObject) -> None:
+        """A bell, a doubled bell, or one for a job that needs none: the worker writes its token."""
+        job = self.service.jobs.admitted(data.draw(st.sampled_from(self.jobs)))
+        token = self.service.token()
+        begun = self.service.jobs.begin(job, token, "worker-1") if job else None
+        if begun is not None:
+            self.workers.append(Worker(begun, token))
+
+    @precondition(lambda self: any(worker.posted is None for worker in self.workers))
+    @rule(data=st.data(), outcome=st.sampled_from(sorted(POSTS)))
+    def post(self, data: st.DataObject, outcome: str) -> None:
+        waiting = [index for index, worker in enumerate(self.workers) if worker.posted is None]
+        worker = self.workers[data.draw(st.sampled_from(waiting))]
+        seen = POSTS[outcome]
+        if outcome.startswith("taken"):
+            upstream = f"{next(self.ids):032x}"
+            self.tasks[upstream] = (worker.job.id, worker.token)
+            if outcome == "taken":
+                body = f'{{"code":200,"data":{{"id":"{upstream}"}}}}'.encode()
+                seen = Observation(sent=True, status=200, body=body)
+        if outcome in {"unreachable", "slow_down"}:
+            self.refusals[worker.job.id] += 1
+        else:
+            self.posts[worker.job.id] += 1
+        worker.posted = seen
+
+    @precondition(lambda self: any(worker.posted is not None for worker in self.workers))
+    @rule(data=st.data())
+    def conclude(self, data: st.DataObject) -> None:
+        done = [index for index, worker in enumerate(self.workers) if worker.posted is not None]
+        worker = self.workers.pop(data.draw(st.sampled_from(done)))
+        assert worker.posted is not None
+        self.service.jobs.conclude(worker.job.id, worker.token, classify(worker.posted))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        """A worker dies before or after its POST; the clock finds it."""
+        worker = self.workers.pop(data.draw(st.integers(0, len(self.workers) - 1)))
+        if worker.posted is None:
+            self.posts[worker.job.id] += 0
+        self.service.jobs.lose(worker.job.id, worker.token)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def be_taken_for_dead(self, data: st.DataObject) -> None:
+        """A worker that was only stopped comes back after its submission was called uncertain."""
+        worker = self.workers[data.draw(st.integers(0, len(self.workers) - 1))]
+        self.service.jobs.lose(worker.job.id, worker.token)
+        if worker.posted is None:
+            # Its fence has run out: it finds its token dead and never sends.
+            self.workers.remove(worker)
+
+    # -- clock ------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.integers(1, 4000))
+    def time_passes(self, seconds: int) -> None:
+        self.ahead += seconds * 1000
+        self.service.store.client.hdel(rediskeys.VENDOR, "not_before")
+        for job_id in self._members(rediskeys.LATER):
+            self.service.jobs.wait_again(job_id)
+        self.service.jobs.let_in()
+
+    @rule()
+    def the_vendor_answers_a_probe(self) -> None:
+        (unknowns,) = self.service.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "unknowns"))
+        if int(unknowns or 0) >= 3:
+            self.service.jobs.let_one_pass()
+
+    @rule()
+    def presume(self) -> None:
+        for job_id in self._members(rediskeys.UNCERTAIN):
+            self.service.jobs.presume_unknown(job_id)
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data())
+    def look_up(self, data: st.DataObject) -> None:
+        upstream = data.draw(st.sampled_from(sorted(self.tasks)))
+        job = self.service.jobs.begin_look(self.tasks[upstream][0])
+        if job is not None and job.upstream_id in self.words and job.submission is not None:
+            status = self.words[job.upstream_id]
+            word = Prediction(id=job.upstream_id, status=status, outputs=("https://cdn.example.com/v.mp4",))
+            self.service.jobs.settle(job.id, job.submission.token, word)
+
+    @rule(data=st.data())
+    def prune_what_is_owed_nothing(self, data: st.DataObject) -> None:
+        final = [job for job in self._records() if job.is_final]
+        if final:
+            job = data.draw(st.sampled_from(sorted(final, key=lambda each: each.id)))
+            args: list[Any] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+            if self.service.store.run(PRUNE, args, [rediskeys.job(job.id)]):
+                self.jobs.remove(job.id)
+                self.tasks = {key: task for key, task in self.tasks.items() if task[0] != job.id}
+                self.workers = [worker for worker in self.workers if worker.job.id != job.id]
+
+    # -- forwarders -------------------------------------------------------------------------------------
+
+    @rule(acknowledge=st.booleans())
+    def fan_out(self, acknowledge: bool) -> None:
+        """``acknowledge`` False: the forwarder dies half-way, and another does it again."""
+        (rows,) = self.service.store.read(lambda pipe: pipe.xrange(rediskeys.stream("default"), count=2))
+        for entry, fields in rows:
+            self.service.store.run(
+                EXPAND, ["default", fields[b"e"], entry, int(acknowledge), self.endpoint.id]
+            )
+
+    @rule(turn=st.integers(0, 3))
+    def claim(self, turn: int) -> None:
+        _, _, *rows = self.service.store.run(CLAIM, [f"forwarder-{turn}.0", 2, 4, 0])
+        for at in range(0, len(rows), 4):
+            self.claims.append((*rows[at : at + 3], f"forwarder-{turn}.0".encode()))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), verdict=st.sampled_from(["d", "r0", "late"]))
+    def record(self, data: st.DataObject, verdict: str) -> None:
+        workspace, endpoint, event, token = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
+        if verdict != "r0":
+            self.received[event.decode()] += 1
+        if verdict == "late":
+            self.service.store.run(OUTCOMES, [workspace, endpoint, event, token, "r0", ""])
+        self.service.store.run(
+            OUTCOMES, [workspace, endpoint, event, token, "d" if verdict == "late" else verdict, ""]
+        )
+
+    @precondition(lambda self: self.claims)
+    @rule(turn=st.integers(0, 3))
+    def a_forwarder_dies(self, turn: int) -> None:
+        free(self.service, f"forwarder-{turn}", lambda _: "r0")
+        prefix = f"forwarder-{turn}.".encode()
+        self.claims = [claim for claim in self.claims if not claim[3].startswith(prefix)]
+
+    # -- what always holds ------------------------------------------------------------------------------
+
+    def _members(self, key: str) -> list[str]:
+        (ids,) = self.service.store.read(lambda pipe: pipe.zrange(key, 0, -1))
+        return [each.decode() for each in ids]
+
+    def _records(self) -> list[Job]:
+        return [job for job in self.service.jobs.get_all(self.jobs) if job is not None]
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        if not hasattr(self, "service"):
+            return
+        window = set(self._members(rediskeys.WINDOW))
+        uncertain = set(self._members(rediskeys.UNCERTAIN))
+        waiting = set(self._members(rediskeys.waiting("default"))) | set(self._members(rediskeys.LATER))
+        for job in self._records():
+            assert self.posts[job.id] <= 1, "paid twice"
+            assert (job.id in uncertain) == (job.state is JobState.UNCERTAIN)
+            if job.state is JobState.QUEUED:
+                assert (job.id in window) != (job.id in waiting), "a queued job is in one place"
+            else:
+                assert job.id not in waiting
+            if job.state in {JobState.SUBMITTING, JobState.PROCESSING}:
+                assert job.id in window
+            if job.state in FINAL:
+                assert job.id not in window
+                assert job.last_word in job.events
+                self._final_stays(job)
+
+    def _final_stays(self, job: Job) -> None:
+        if job.reason in PRESUMED:
+            return
+        told = (job.state.value, job.upstream_id)
+        assert self.final_word.setdefault(job.id, told) == told, "final by the vendor's word stays final"
+
+    def teardown(self) -> None:
+        """Everything comes to rest: each event was received, nothing is left anywhere."""
+        if not hasattr(self, "service"):
+            return
+        for worker in list(self.workers):
+            self.service.jobs.lose(worker.job.id, worker.token)
+        self.workers.clear()
+        for turn in range(4):
+            free(self.service, f"forwarder-{turn}", lambda _: "r0")
+        self._come_to_rest()
+        for job in self._records():
+            assert job.is_final, job
+            assert all(self.received[event] >= 1 for event in job.events)
+        for key in (
+            *(rediskeys.WINDOW, rediskeys.WAITING, rediskeys.LATER, rediskeys.UNCERTAIN, rediskeys.SILENT),
+            *(rediskeys.OPEN_EVENTS, rediskeys.FLIGHT, rediskeys.TURNS, rediskeys.running("default")),
+            *(rediskeys.due("default"), rediskeys.wait(self.endpoint.id)),
+        ):
+            assert self.service.store.client.exists(key) == 0, key
+        assert self.service.store.client.xlen(rediskeys.stream("default")) == 0
+        self.service.close()
+
+    def _come_to_rest(self) -> None:
+        for _ in range(40 * (len(self.jobs) + 1)):
+            self.time_passes(4000)
+            self.the_vendor_answers_a_probe()
+            for job_id in self._members(rediskeys.WINDOW):
+                self.service.jobs.leave(job_id)
+                job = self.service.jobs.admitted(job_id)
+                if job is not None:
+                    self.service.jobs.give_up_on(job.id, "the end")
+            for upstream, (job_id, token) in self.tasks.items():
+                status = self.words.setdefault(upstream, "completed")
+                self.service.jobs.settle(job_id, token, Prediction(id=upstream, status=status))
+            self.presume()
+            self.fan_out(acknowledge=True)
+            self.claim(0)
+            while self.claims:
+                self._deliver(self.claims.pop())
+            at_rest = not self._members(rediskeys.OPEN_EVENTS) and not self._members(rediskeys.TURNS)
+            if at_rest and all(job.is_final for job in self._records()):
+                return
+
+    def _deliver(self, claim: tuple[bytes, ...]) -> None:
+        self.received[claim[2].decode()] += 1
+        self.service.store.run(OUTCOMES, [*claim, "d", ""])
+
+
+@pytest.mark.timeout(240)
+def test_every_interleaving_keeps_the_books(store_url: str) -> None:
+    Life.store_url = store_url
+    case: Any = Life.TestCase
+    case.settings = settings(
+        max_examples=int(os.environ.get("HOOKREEL_MODEL_EXAMPLES", "60")),
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    case("runTest").runTest()
