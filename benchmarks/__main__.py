@@ -1,22 +1,60 @@
-"""``python -m benchmarks [name...]``: every figure with its bound; exit status 1 when one is not held."""
+"""``python -m benchmarks [name...]``: every figure with its bound, as a table and as JSON.
+
+The exit status is 1 when a bound is not held. The JSON is printed last, and kept in ``results/latest.json``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from benchmarks import forwarding
-from benchmarks.figures import show
+from benchmarks import forwarding, memory
+from benchmarks.figures import Figure, show
 
-BENCHMARKS = {"forwarder": forwarding.figures}
+BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "forwarder": forwarding.figures,
+    "memory": memory.figures,
+}
+RESULTS = Path(__file__).parent / "results"
+WIDTH = 160
 
 
 def main(names: list[str]) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    figures = [each for name in names or BENCHMARKS for each in BENCHMARKS[name]()]
+    """Run those benchmarks, or all."""
+    console, begun, figures = Console(width=WIDTH), time.monotonic(), []
+    for name in names or BENCHMARKS:
+        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        figures += BENCHMARKS[name]()
     show(figures, console)
-    return int(not all(each.held for each in figures))
+    told = document(figures, time.monotonic() - begun)
+    print(json.dumps(told))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return int(not told["held"])
+
+
+def document(figures: list[Figure], seconds: float) -> dict[str, Any]:
+    """Everything that was measured, and on what."""
+    return {
+        "held": all(each.held for each in figures),
+        "machine": {
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "seconds": round(seconds),
+        "figures": [each.document() for each in figures],
+    }
 
 
 if __name__ == "__main__":

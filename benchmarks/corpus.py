@@ -81,6 +81,7 @@ def metadata(dice: random.Random) -> dict[str, Any]:
         "requested_by": f"user-{dice.randrange(10**5)}@example.com",
         "return_url": f"https://app.example.com/projects/{dice.randbytes(6).hex()}/shots",
         "campaign": {"name": "Autumn, second cut", "territories": ["DE", "FR", "JP"], "priority": "normal"},
+        "note": dice.choice(SENTENCES),
         "trace": f"00-{dice.randbytes(16).hex()}-{dice.randbytes(8).hex()}-01",
     }
 

@@ -92,14 +92,15 @@ def forward(at: Place, receiver: Sink, worker: psutil.Process, seed: int) -> Run
     posts, before, store = receiver.posts, cpu(worker), cpu(at.store_process)
     begun = perf_counter()
     worker.send_signal(signal.SIGCONT)
-    wait_until(lambda: _all_recorded(at))
+    wait_until(lambda: all_recorded(at))
     seconds = perf_counter() - begun
     run = Run(EVENTS * ENDPOINTS, seconds, cpu(worker) - before, cpu(at.store_process) - store)
     _check(at, receiver.posts - posts)
     return run
 
 
-def _all_recorded(at: Place) -> bool:
+def all_recorded(at: Place) -> bool:
+    """Whether nothing is left to fan out, to try or to record."""
     # In the order in which a delivery passes through them.
     keys = (rediskeys.OPEN_EVENTS, rediskeys.TURNS, rediskeys.FLIGHT)
     return not any(at.service.store.read(lambda pipe: [pipe.exists(key) for key in keys]))

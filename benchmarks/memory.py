@@ -1,0 +1,85 @@
+"""What a finished job costs in the store: its record, its event, and one delivery that was made."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from benchmarks import corpus, forwarding
+from benchmarks.figures import Figure
+from benchmarks.processes import Place, place, sink, wait_until
+from schemas.inputs import Input
+from schemas.outcomes import Outcome, SubmissionOutcome
+from schemas.predictions import Prediction
+from service.acceptance import Order
+from service.bootstrap import Service
+
+WARM = 200
+JOBS = 2000
+
+
+def figures() -> list[Figure]:
+    """By the store's own count: before and after so many jobs have gone all their way."""
+    with place() as at, sink(1) as receiver, forwarding.forwarder(at, receiver):
+        _pass_through(at, WARM, seed=1)
+        used, families = _used(at.service), _families(at.service)
+        _pass_through(at, JOBS, seed=2)
+        each = (_used(at.service) - used) / JOBS
+        split = _families(at.service) - families
+        size = _event_size(at.service)
+    parts = ", ".join(f"{name} {size / JOBS:.0f}" for name, size in split.most_common())
+    detail = f"one delivery of a {size}-byte event; by key: {parts}"
+    return [Figure("memory", "per finished job", each, "bytes", "<=", 4096, detail)]
+
+
+def _pass_through(at: Place, count: int, seed: int) -> None:
+    """Every verb of a job's life; the vendor's part is told by hand."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    for _ in range(count):
+        _one(at.service, dice)
+    wait_until(lambda: forwarding.all_recorded(at))
+    # A worker would have taken them; what it leaves behind is nothing.
+    at.service.doorbells.queue.delete(delete_jobs=True)
+
+
+def _one(service: Service, dice: random.Random) -> None:
+    jobs, token = service.jobs, service.token()
+    order = Order(
+        corpus.WORKSPACE,
+        Input(corpus.MODEL, corpus.fields(dice), {}),
+        channel="renders",
+        metadata=corpus.metadata(dice),
+    )
+    accepted = jobs.admitted(service.acceptance.accept(order).id)
+    if accepted is None:
+        raise RuntimeError("the window is full")
+    task = service.token()
+    jobs.begin(accepted, token, "worker-4711-0a1b2c3d")
+    jobs.conclude(accepted.id, token, SubmissionOutcome(Outcome.ACCEPTED, "accepted", upstream_id=task))
+    word = Prediction(
+        task,
+        "completed",
+        outputs=(corpus.output(dice, task),),
+        has_nsfw_contents=(False,),
+        execution_time=41234,
+        timings={"inference": 41234},
+    )
+    jobs.settle(accepted.id, token, word)
+
+
+def _used(service: Service) -> int:
+    """Bytes, without the buffers of connections."""
+    info = service.store.client.info("memory")
+    return int(info["used_memory"]) - int(info["mem_clients_normal"])
+
+
+def _families(service: Service) -> Counter[str]:
+    """Bytes of all keys with the same beginning, by MEMORY USAGE of every element."""
+    client, sizes = service.store.client, Counter[str]()
+    for key in client.scan_iter(count=1000):
+        sizes[key.decode().split(":")[1]] += int(client.memory_usage(key, samples=0) or 0)
+    return sizes
+
+
+def _event_size(service: Service) -> int:
+    return round(sum(map(len, corpus.bodies(service, 50))) / 50)
