@@ -16,11 +16,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import forwarding, memory
+from benchmarks import forwarding, memory, web
 from benchmarks.figures import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "forwarder": forwarding.figures,
+    "web": web.figures,
     "memory": memory.figures,
 }
 RESULTS = Path(__file__).parent / "results"

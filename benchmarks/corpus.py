@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from schemas.inputs import Input
+from schemas.outcomes import Outcome, SubmissionOutcome
 from schemas.states import JobState
 from service import events, rediskeys
+from service.acceptance import Order
 from service.bootstrap import Service
 from service.records import Job, Submission, dump_job
 from service.store import COMMIT, Change
@@ -111,6 +114,18 @@ def processing(service: Service, job: Job, token: str) -> Job:
     return replace(
         job, state=JobState.PROCESSING, submissions=(row,), upstream_id=row.upstream_id, timeline=timeline
     )
+
+
+def begun(service: Service, dice: random.Random) -> tuple[str, str, str]:
+    """A job that the vendor has taken, by every verb on the way there: its id, token and task."""
+    jobs, token, task = service.jobs, service.token(), service.token()
+    order = Order(WORKSPACE, Input(MODEL, fields(dice), {}), channel="renders", metadata=metadata(dice))
+    admitted = jobs.admitted(service.acceptance.accept(order).id)
+    if admitted is None:
+        raise RuntimeError("the window is full")
+    jobs.begin(admitted, token, "worker-4711-0a1b2c3d")
+    jobs.conclude(admitted.id, token, SubmissionOutcome(Outcome.ACCEPTED, "accepted", upstream_id=task))
+    return admitted.id, token, task
 
 
 def finish(service: Service, count: int, seed: int) -> None:

@@ -8,10 +8,7 @@ from collections import Counter
 from benchmarks import corpus, forwarding
 from benchmarks.figures import Figure
 from benchmarks.processes import Place, place, sink, wait_until
-from schemas.inputs import Input
-from schemas.outcomes import Outcome, SubmissionOutcome
 from schemas.predictions import Prediction
-from service.acceptance import Order
 from service.bootstrap import Service
 
 WARM = 200
@@ -43,19 +40,7 @@ def _pass_through(at: Place, count: int, seed: int) -> None:
 
 
 def _one(service: Service, dice: random.Random) -> None:
-    jobs, token = service.jobs, service.token()
-    order = Order(
-        corpus.WORKSPACE,
-        Input(corpus.MODEL, corpus.fields(dice), {}),
-        channel="renders",
-        metadata=corpus.metadata(dice),
-    )
-    accepted = jobs.admitted(service.acceptance.accept(order).id)
-    if accepted is None:
-        raise RuntimeError("the window is full")
-    task = service.token()
-    jobs.begin(accepted, token, "worker-4711-0a1b2c3d")
-    jobs.conclude(accepted.id, token, SubmissionOutcome(Outcome.ACCEPTED, "accepted", upstream_id=task))
+    job, token, task = corpus.begun(service, dice)
     word = Prediction(
         task,
         "completed",
@@ -64,7 +49,7 @@ def _one(service: Service, dice: random.Random) -> None:
         execution_time=41234,
         timings={"inference": 41234},
     )
-    jobs.settle(accepted.id, token, word)
+    service.jobs.settle(job, token, word)
 
 
 def _used(service: Service) -> int:
