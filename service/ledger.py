@@ -85,6 +85,7 @@ class Ledger:
         now = self.context.clock()
         ops: tuple[Op, ...] = (
             ("leave", old.id),
+            ("ZREM", rediskeys.OPEN_JOBS, old.id),
             ("ZREM", rediskeys.UNCERTAIN, old.id),
             ("ZREM", rediskeys.LATER, old.id),
             ("ZREM", rediskeys.SILENT, old.id),
@@ -150,7 +151,7 @@ class Ledger:
             key,
             rev,
             token or self.context.token(),
-            (("HSET", key, "doc", dump_job(job)), *ops),
+            (("HSET", key, "doc", dump_job(job), "state", f"{job.state} {job.workspace}"), *ops),
             decision.guards,
             subject=job.id,
         )

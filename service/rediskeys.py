@@ -1,6 +1,7 @@
 """Every key in the store: its type, its fields, and when it goes.
 
-Scores and times are milliseconds since the epoch by the store's own clock, unless a line says otherwise.
+Scores and times are milliseconds by the service's time, unless a line says otherwise: the store's own TIME
+plus ``shift``, which takes back every jump of it (`service.timekeeping`).
 RQ's keys (``rq:*``) are RQ's own; none of them is a record.
 """
 
@@ -11,7 +12,7 @@ PREFIX = "hr:"
 APIKEYS = f"{PREFIX}apikeys"
 """hash: SHA-256 of the key -> JSON {id, workspace, name, operator, created_at, hint}. Until revoked."""
 SERVICE = f"{PREFIX}service"
-"""hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL. Stays."""
+"""hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL; shift. Stays."""
 VENDOR = f"{PREFIX}vendor"
 """hash: rev, tok; window (jobs at once; absent: as set), slowed_at, not_before; unknowns (in a row), probe
 (1: one job may pass; or that job); duplicates (second results of a job); secret (sealed), secret_at. Stays.
@@ -21,6 +22,8 @@ WORKSPACES = f"{PREFIX}workspaces"
 BEATS = f"{PREFIX}beats"
 """hash: incarnation -> beat counter. A dead incarnation's field goes when its claims are freed."""
 
+OPEN_JOBS = f"{PREFIX}open-jobs"
+"""zset: unfinished job -> its place. Whatever else it has to be in is rebuilt from here. Goes when it ends."""
 WAITING = f"{PREFIX}waiting"
 """zset: workspace with waiting jobs -> turn. A workspace goes when nothing of it waits."""
 LATER = f"{PREFIX}later"
@@ -41,7 +44,7 @@ FINAL = f"{PREFIX}final"
 """zset: final job -> when it ended. Goes when the job is pruned."""
 
 OPEN_EVENTS = f"{PREFIX}open-events"
-"""zset: event not yet fanned out -> when it happened. Streams and groups are rebuilt from it."""
+"""zset: event with anything owed -> when it happened. Streams and waiting sets are rebuilt from it."""
 TURNS = f"{PREFIX}turns"
 """zset: workspace with deliveries to try -> when its turn comes. Goes when nothing of it can be tried."""
 FLIGHT = f"{PREFIX}flight"
@@ -55,7 +58,7 @@ GROUP = "forwarders"
 
 
 def job(job_id: str) -> str:
-    """hash: rev, tok (of the last change), doc. Goes when pruned."""
+    """hash: rev, tok (of the last change), doc, state ("queued default": state, workspace). Until pruned."""
     return f"{PREFIX}job:{job_id}"
 
 
@@ -95,7 +98,9 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry, open (deliveries), <endpoint> -> line. Until pruned."""
+    """hash: doc (body), ws, job, entry (until fanned out), open (deliveries owed, and 1 for the fan-out),
+    <endpoint> -> line. Until pruned.
+    """
     return f"{PREFIX}event:{event_id}"
 
 

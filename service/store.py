@@ -80,7 +80,16 @@ def _prelude(source: str) -> str:
             lines.append(f"K.{name} = '{value}'")
         elif inspect.isfunction(value) and len(inspect.signature(value).parameters) == 1:
             lines.append(f"K.{name} = function(x) return '{value('')}' .. x end")
+    if "clock()" in source:
+        lines.append(_CLOCK)
     return "\n".join(lines) + "\n"
+
+
+_CLOCK = f"""local function clock()
+  local time = redis.call('TIME')
+  local shift = redis.call('HGET', '{rediskeys.SERVICE}', 'shift') or 0
+  return time[1] * 1000 + math.floor(time[2] / 1000) + shift
+end"""
 
 
 class Script:

@@ -36,6 +36,7 @@ class Submitting(Ledger):
         job = job.noting(job.created_at, "accepted")
         wait: tuple[Op, ...] = (
             ("ZADD", rediskeys.jobs(job.workspace), job.created_at, job.id),
+            ("ZADD", rediskeys.OPEN_JOBS, job.place, job.id),
             self._wait(job),
             self._admit(),
         )

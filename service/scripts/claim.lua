@@ -5,8 +5,7 @@
 --          then workspace, endpoint, event, attempt per claim;
 --          if asked for, a fifth word: the event's document, at the first claim of it, else ''
 local token, limit, share, documents = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local claims, revisions, told, writes = {-1, ''}, {}, {}, {}
 
 local function serve(ws, ep, most)

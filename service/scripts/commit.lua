@@ -33,8 +33,7 @@ for _ = 1, tonumber(ARGV[2]) do
   at = at + 3
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local result = {'ok'}
 
 local function admit(limit)
@@ -95,7 +94,7 @@ local words = {
     redis.call('ZADD', K.events(ws), seq, event)
     redis.call('ZADD', K.OPEN_EVENTS, now, event)
     local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
-    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry)
+    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1)
     redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
   end,
 }

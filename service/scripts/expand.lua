@@ -2,8 +2,7 @@
 -- ARGV     workspace, event, stream entry, done (1: nothing follows, acknowledge), endpoint...
 -- returns  how many deliveries were made
 local ws, event, entry, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local key, made = K.event(event), 0
 local found = redis.call('HMGET', key, 'ws', unpack(ARGV, 5))
 if found[1] then
@@ -19,15 +18,18 @@ if found[1] then
   end
   if made > 0 then
     redis.call('HSET', key, unpack(lines))
-    redis.call('HINCRBY', key, 'open', made)
     redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
     redis.call('ZADD', K.TURNS, 'LT', now, ws)
   end
 end
+local owed = made
 if done == '1' then
   redis.call('XACK', K.stream(ws), K.GROUP, entry)
   redis.call('XDEL', K.stream(ws), entry)
+  -- Fan-out itself was one of what is owed.
+  owed = owed - redis.call('HDEL', key, 'entry')
+end
+if found[1] and owed ~= 0 and redis.call('HINCRBY', key, 'open', owed) == 0 then
   redis.call('ZREM', K.OPEN_EVENTS, event)
-  redis.call('HDEL', key, 'entry')
 end
 return made

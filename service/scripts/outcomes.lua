@@ -3,8 +3,7 @@
 -- ARGV     six per outcome: workspace, endpoint, event, token, verdict, log item
 --          verdict: d delivered · x exhausted · c cancelled · h held · rN try again in N ms · u not sent after all
 -- returns  how many applied
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local touched, landed, running, closed, fresh, writes, applied = {}, {}, {}, {}, {}, {}, 0
 
 local function land(ws, ep)
@@ -46,7 +45,7 @@ for i = 1, #ARGV, 6 do
         else
           -- What is claimed does not wait.
           if not mine then redis.call('ZREM', K.wait(ep), event) end
-          if word ~= 'h' then closed[key] = (closed[key] or 0) + 1 end
+          if word ~= 'h' then closed[event] = (closed[event] or 0) + 1 end
           state = word
         end
       end
@@ -63,7 +62,11 @@ end
 
 if #landed > 0 then redis.call('ZREM', K.FLIGHT, unpack(landed)) end
 for key, words in pairs(writes) do redis.call('HSET', key, unpack(words)) end
-for key, n in pairs(closed) do redis.call('HINCRBY', key, 'open', -n) end
+local done = {}
+for event, n in pairs(closed) do
+  if redis.call('HINCRBY', K.event(event), 'open', -n) <= 0 then done[#done + 1] = event end
+end
+if #done > 0 then redis.call('ZREM', K.OPEN_EVENTS, unpack(done)) end
 for ep, n in pairs(running) do
   if redis.call('HINCRBY', K.running(touched[ep]), ep, -n) <= 0 then redis.call('HDEL', K.running(touched[ep]), ep) end
 end

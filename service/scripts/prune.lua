@@ -4,8 +4,7 @@
 -- returns  1 pruned · 0 something is open or the job has moved
 if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[3] then return 0 end
 for i = 5, #ARGV do
-  local open = redis.call('HGET', K.event(ARGV[i]), 'open')
-  if redis.call('ZSCORE', K.OPEN_EVENTS, ARGV[i]) or tonumber(open or '0') > 0 then return 0 end
+  if tonumber(redis.call('HGET', K.event(ARGV[i]), 'open') or '0') > 0 then return 0 end
 end
 for i = 5, #ARGV do
   redis.call('DEL', K.event(ARGV[i]))
