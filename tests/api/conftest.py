@@ -84,6 +84,21 @@ def client_of(service: Service) -> Any:
     return create_app(service).test_client()
 
 
+def message(response: Any) -> str:
+    """What a refusal says; its body carries nothing else but its status."""
+    assert response.json.keys() == {"code", "message"}
+    assert response.json["code"] == response.status_code
+    assert response.content_type == "application/json"
+    return str(response.json["message"])
+
+
+def listed(client: Any, auth: dict[str, str], **body: Any) -> list[str]:
+    """The ids on one page of ``POST /api/v3/predictions``."""
+    response = client.post("/api/v3/predictions", headers=auth, json=body)
+    assert response.status_code == 200, response.text
+    return [item["id"] for item in response.json["data"]["items"]]
+
+
 def bearer(service: Service, workspace: str = "default") -> dict[str, str]:
     """The header of a fresh key."""
     return {"Authorization": f"Bearer {service.apikeys.create(workspace)[1]}"}

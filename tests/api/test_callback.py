@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from schemas.states import JobState
-from service import rediskeys
-from service.api import SECRET as VENDOR_SECRET
-from service.vendorsecret import VendorSecret
-from tests.api.conftest import SECRET, bearer, client_of
+from tests.api.conftest import SECRET, client_of, message
 from tests.api.vendorside import UPSTREAM, VIDEO, Vendor, accept, begin, told
-from tests.vendor.rawserver import reply, says
 
 FAST = "/api/v3/minimax/hailuo-02/fast"
 UNVERIFIED = "no v3 signature in webhook-signature verifies this body"
@@ -34,12 +27,6 @@ def submit(client, auth):
 @pytest.fixture
 def vendor(client):
     return Vendor(client, SECRET, int(time.time()))
-
-
-def message(response: Any) -> str:
-    assert response.json.keys() == {"code", "message"}
-    assert response.json["code"] == response.status_code
-    return str(response.json["message"])
 
 
 def test_a_callback_completes_the_job(submit, service, vendor, client, auth):
@@ -129,7 +116,7 @@ def test_what_is_not_signed_by_the_vendor_is_401(submit, service, vendor, change
     assert service.jobs.get(job_id).state is JobState.PROCESSING
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(-299, 200), (299, 200), (-400, 401), (400, 401)])
+@pytest.mark.parametrize(("seconds", "status"), [(-280, 200), (280, 200), (-400, 401), (400, 401)])
 def test_a_timestamp_is_good_for_five_minutes_either_way(submit, service, vendor, seconds, status):
     job_id = submit()
     response = vendor.calls(job_id, accept(service, job_id), at=vendor.now + seconds)
@@ -171,100 +158,6 @@ def test_another_tasks_prediction_is_409(submit, service, vendor):
     assert UPSTREAM in message(response)
 
 
-@pytest.fixture
-def fetching(build, raw_vendor):
-    """``fetching(answers...)``: (client, service, server) whose secret is asked for at the vendor."""
-
-    def start(*answers: bytes):
-        server = raw_vendor(says(*answers))
-        service = build(WAVESPEED_WEBHOOK_SECRET="", WAVESPEED_BASE_URL=server.url)
-        return client_of(service), service, server
-
-    return start
-
-
-def secret_answer(secret: str) -> bytes:
-    return reply(200, {"code": 200, "message": "success", "data": {"secret": secret}})
-
-
-def new_job(client, service) -> tuple[str, str]:
-    response = client.post(FAST, headers=bearer(service), json={"image": "https://a.example/a.jpg"})
-    job_id = response.json["data"]["id"]
-    return job_id, accept(service, job_id)
-
-
-def test_the_secret_is_fetched_once_and_kept_sealed(fetching, build):
-    client, service, server = fetching(secret_answer(SECRET))
-    vendor = Vendor(client, SECRET, int(time.time()))
-    for _ in range(3):
-        assert vendor.calls(*new_job(client, service)).status_code == 200
-    assert len(server.requests) == 1
-    assert SECRET.encode() not in service.store.client.hget(rediskeys.VENDOR, "secret")
-    restarted = build(WAVESPEED_WEBHOOK_SECRET="")
-    client = client_of(restarted)
-    vendor = Vendor(client, SECRET, int(time.time()))
-    assert vendor.calls(*new_job(client, restarted)).status_code == 200
-
-
-def test_a_secret_that_is_not_known_yet_is_503_so_that_the_vendor_tries_again(fetching):
-    client, service, server = fetching(reply(500), reply(500), reply(500), secret_answer(SECRET))
-    now = [0.0]
-    known = client.application.extensions[VENDOR_SECRET]
-    known.monotonic = lambda: now[0]
-    vendor = Vendor(client, SECRET, int(time.time()))
-    job = new_job(client, service)
-    for _ in range(2):
-        response = vendor.calls(*job)
-        assert response.status_code == 503
-        assert int(response.headers["Retry-After"]) > 0
-        assert "secret" in message(response) or "vendor" in message(response)
-    # Three tries of one question; the second callback came too soon for another.
-    assert len(server.requests) == 3
-    now[0] = 6.0
-    assert vendor.calls(*job).status_code == 200
-
-
-def test_a_vendor_that_refuses_its_secret_is_503_too(fetching):
-    client, service, _ = fetching(reply(403, {"code": 403, "message": "no"}))
-    response = Vendor(client, SECRET, int(time.time())).calls(*new_job(client, service))
-    assert response.status_code == 503
-
-
-def test_a_rotated_secret_is_fetched_again_at_most_once_a_minute(fetching):
-    client, service, server = fetching(secret_answer(OTHER), secret_answer(OTHER), secret_answer(SECRET))
-    now = [1000.0]
-    client.application.extensions[VENDOR_SECRET].monotonic = lambda: now[0]
-    vendor = Vendor(client, SECRET, int(time.time()))
-    job = new_job(client, service)
-    assert vendor.calls(*job).status_code == 401
-    assert vendor.calls(*job).status_code == 401
-    assert len(server.requests) == 2
-    now[0] += 61
-    assert vendor.calls(*job).status_code == 200
-    assert len(server.requests) == 3
-
-
-def test_a_secret_set_by_the_operator_is_never_asked_for(build, raw_vendor):
-    server = raw_vendor(says(secret_answer(OTHER)))
-    service = build(WAVESPEED_BASE_URL=server.url)
-    client = client_of(service)
-    assert Vendor(client, OTHER, int(time.time())).calls(*new_job(client, service)).status_code == 401
-    assert server.requests == []
-
-
-def test_a_secret_that_cannot_be_opened_any_more_is_fetched(fetching):
-    client, service, server = fetching(secret_answer(SECRET))
-    service.store.client.hset(rediskeys.VENDOR, "secret", "of another HOOKREEL_SECRET_KEY")
-    vendor = Vendor(client, SECRET, int(time.time()))
-    assert vendor.calls(*new_job(client, service)).status_code == 200
-    assert len(server.requests) == 1
-
-
-def test_nobody_reads_the_secret_from_its_keeper(app):
-    assert repr(app.extensions[VENDOR_SECRET]) == "<VendorSecret known>"
-    assert isinstance(app.extensions[VENDOR_SECRET], VendorSecret)
-
-
 def test_a_store_that_is_away_is_503(environ, build):
     service = build()
     service.url = "unix:///nowhere/at/all.sock"
@@ -273,58 +166,3 @@ def test_a_store_that_is_away_is_503(environ, build):
     response = Vendor(client, SECRET, int(time.time())).calls("0" * 32, "0" * 32)
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
-
-
-LATIN = st.characters(max_codepoint=255)
-HEADERS = st.dictionaries(
-    st.sampled_from(
-        [
-            *("webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-encoding"),
-            *("host", "authorization", "x-forwarded-for", "x-forwarded-host", "transfer-encoding", "cookie"),
-        ]
-    ),
-    st.text(LATIN, max_size=60) | st.integers(-(10**30), 10**30).map(str),
-    max_size=4,
-)
-WORDS = st.sampled_from(["id", "status", "outputs", "urls", "timings", "error", "code", "executionTime"])
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=5),
-)
-BODIES = st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode())
-HOSTILE = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-@pytest.fixture
-def at_the_vendor(client, service):
-    return new_job(client, service)
-
-
-@HOSTILE
-@given(headers=HEADERS, body=BODIES, known=st.booleans(), length=st.none() | st.text(LATIN, max_size=20))
-def test_nothing_hostile_ends_in_a_500(client, at_the_vendor, headers, body, known, length):
-    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
-    if length is not None:
-        environ["CONTENT_LENGTH"] = length
-    job_id, token = at_the_vendor if known else ("a" * 32, "b" * 32)
-    url = f"/callbacks/wavespeed/{job_id}/{token}"
-    response = client.post(url, data=body, environ_overrides=environ)
-    assert response.status_code // 100 == 4
-
-
-@HOSTILE
-@given(body=BODIES)
-def test_no_signed_body_ends_in_a_500(vendor, at_the_vendor, body):
-    assert vendor.calls(*at_the_vendor, body=body).status_code == 400
-
-
-@HOSTILE
-@given(
-    path=st.text(LATIN, max_size=80),
-    method=st.sampled_from(["GET", "POST", "OPTIONS", "BREW"]),
-)
-def test_no_path_under_callbacks_ends_in_a_500(client, path, method):
-    environ = {"PATH_INFO": f"/callbacks/{path}"}
-    assert client.open(method=method, environ_overrides=environ).status_code // 100 == 4

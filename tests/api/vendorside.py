@@ -10,6 +10,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from schemas.callbacks import read_callback
 from schemas.outcomes import Outcome, SubmissionOutcome
 from service import signing
 from service.bootstrap import Service
@@ -48,6 +49,22 @@ def told(status: str = "completed", upstream_id: str = UPSTREAM, **changes: Any)
         "timings": {"inference": 25729},
         **changes,
     }
+
+
+def new_job(service: Service, client: FlaskClient) -> tuple[str, str]:
+    """A job that the vendor has accepted, and the token of its submission."""
+    auth = {"Authorization": f"Bearer {service.apikeys.create('default')[1]}"}
+    body = {"image": "https://a.example/a.jpg"}
+    answer: Any = client.post("/api/v3/minimax/hailuo-02/fast", headers=auth, json=body).json
+    return answer["data"]["id"], accept(service, answer["data"]["id"])
+
+
+def settle(service: Service, job_id: str, status: str = "completed", upstream_id: str = UPSTREAM) -> str:
+    """The job's own id, once the vendor has told its end."""
+    token = accept(service, job_id, upstream_id)
+    word = read_callback(json.dumps(told(status, upstream_id)).encode())
+    service.jobs.settle(job_id, token, word)
+    return job_id
 
 
 @dataclass(frozen=True)
