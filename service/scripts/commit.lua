@@ -6,7 +6,7 @@
 --          member ZSET M   M is in it
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
--- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · slow LIMIT MS · grow LIMIT
+-- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
 --          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
@@ -86,6 +86,11 @@ local words = {
         redis.call('HSET', K.VENDOR, 'window', tostring(window))
       end
     end
+  end,
+  -- One job may pass a pause, and only one at a time.
+  probe = function()
+    local probe = redis.call('HGET', K.VENDOR, 'probe')
+    if not (probe and redis.call('ZSCORE', K.WINDOW, probe)) then redis.call('HSET', K.VENDOR, 'probe', '1') end
   end,
   leave = function(job) redis.call('ZREM', K.WINDOW, job) end,
   admit = function(limit) admit(tonumber(limit)) end,

@@ -9,16 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from schemas.inputs import Input
 from schemas.outcomes import Observation, classify
@@ -33,7 +34,9 @@ from service.settings import Settings
 from service.store import CLAIM, EXPAND, OUTCOMES, PRUNE
 from workers.forwarder import free
 
+T = TypeVar("T")
 WINDOW = 3
+MOST_JOBS = 6
 POSTS = {
     "taken": Observation(sent=True, status=200),
     "taken_unheard": Observation(sent=True, trouble="cut"),
@@ -53,6 +56,19 @@ class Worker:
     posted: Observation | None = None
 
 
+class Lot:
+    """Choices out of whatever there is, by numbers that were drawn before it was known."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._numbers = numbers
+
+    def of(self, things: Sequence[T]) -> T:
+        return things[self.index(things)]
+
+    def index(self, things: Sequence[object]) -> int:
+        return next(self._numbers) % len(things)
+
+
 class Life(RuleBasedStateMachine):
     store_url = ""
 
@@ -68,6 +84,8 @@ class Life(RuleBasedStateMachine):
         }
         self.service = Service(Settings.from_env(environ), self.store_url, "model", f"model-{os.getpid()}")
         self.ahead = 0
+        self.ids = itertools.count(1)
+        self.service.token = lambda: f"{next(self.ids):032x}"  # type: ignore[method-assign]
         real = self.service.clock
         self.service.clock = lambda: real() + self.ahead
         self.service.apikeys.create("default")
@@ -82,21 +100,43 @@ class Life(RuleBasedStateMachine):
         self.claims: list[tuple[bytes, ...]] = []
         self.received: dict[str, int] = defaultdict(int)
         self.final_word: dict[str, tuple[str, str]] = {}
-        self.ids = itertools.count(1)
+
+    @rule(numbers=st.tuples(*[st.integers(0, 2**16)] * 4))
+    def act(self, numbers: tuple[int, ...]) -> None:
+        """One step of somebody who has something to do."""
+        lot = Lot(iter(numbers))
+        able = {
+            "accept": 3 * (len(self.jobs) < MOST_JOBS),
+            "call_back": 4 * bool(self.tasks),
+            "ring": 6 * bool(self.jobs),
+            "post": 8 * any(worker.posted is None for worker in self.workers),
+            "conclude": 8 * any(worker.posted is not None for worker in self.workers),
+            "die": 2 * bool(self.workers),
+            "be_taken_for_dead": bool(self.workers),
+            "time_passes": 2,
+            "the_vendor_answers_a_probe": 2,
+            "presume": 1,
+            "look_up": 2 * bool(self.tasks),
+            "prune_what_is_owed_nothing": 1,
+            "fan_out": 3,
+            "claim": 3,
+            "record": 4 * bool(self.claims),
+            "a_forwarder_dies": bool(self.claims),
+        }
+        choices = [name for name, weight in able.items() for _ in range(weight)]
+        getattr(self, lot.of(choices))(lot)
 
     # -- web --------------------------------------------------------------------------------------------
 
-    @rule()
-    def accept(self) -> None:
+    def accept(self, _lot: Lot) -> None:
         fields = {"image": "https://example.com/a.jpg"}
         order = Order("default", Input("minimax/hailuo-02/fast", fields, {}))
         self.jobs.append(self.service.acceptance.accept(order).id)
 
-    @precondition(lambda self: self.tasks)
-    @rule(data=st.data(), status=st.sampled_from(["completed", "failed", "timeout", "processing"]))
-    def call_back(self, data: st.DataObject, status: str) -> None:
+    def call_back(self, lot: Lot) -> None:
         """The vendor's word about a task; a final one is repeated, never changed."""
-        upstream = data.draw(st.sampled_from(sorted(self.tasks)))
+        status = lot.of(["completed", "failed", "timeout", "processing"])
+        upstream = lot.of(sorted(self.tasks))
         job_id, token = self.tasks[upstream]
         status = self.words.get(upstream, status)
         word = Prediction(id=upstream, status=status, outputs=("https://cdn.example.com/v.mp4",))
@@ -106,21 +146,19 @@ class Life(RuleBasedStateMachine):
 
     # -- workers ----------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.jobs)
-    @rule(data=st.data())
-    def ring(self, data: st.DataObject) -> None:
+    def ring(self, lot: Lot) -> None:
         """A bell, a doubled bell, or one for a job that needs none: the worker writes its token."""
-        job = self.service.jobs.admitted(data.draw(st.sampled_from(self.jobs)))
+        rung = self._members(rediskeys.WINDOW) * 4 + self.jobs
+        job = self.service.jobs.admitted(lot.of(rung))
         token = self.service.token()
         begun = self.service.jobs.begin(job, token, "worker-1") if job else None
         if begun is not None:
             self.workers.append(Worker(begun, token))
 
-    @precondition(lambda self: any(worker.posted is None for worker in self.workers))
-    @rule(data=st.data(), outcome=st.sampled_from(sorted(POSTS)))
-    def post(self, data: st.DataObject, outcome: str) -> None:
+    def post(self, lot: Lot) -> None:
+        outcome = lot.of(sorted(POSTS))
         waiting = [index for index, worker in enumerate(self.workers) if worker.posted is None]
-        worker = self.workers[data.draw(st.sampled_from(waiting))]
+        worker = self.workers[lot.of(waiting)]
         seen = POSTS[outcome]
         if outcome.startswith("taken"):
             upstream = f"{next(self.ids):032x}"
@@ -134,28 +172,22 @@ class Life(RuleBasedStateMachine):
             self.posts[worker.job.id] += 1
         worker.posted = seen
 
-    @precondition(lambda self: any(worker.posted is not None for worker in self.workers))
-    @rule(data=st.data())
-    def conclude(self, data: st.DataObject) -> None:
+    def conclude(self, lot: Lot) -> None:
         done = [index for index, worker in enumerate(self.workers) if worker.posted is not None]
-        worker = self.workers.pop(data.draw(st.sampled_from(done)))
+        worker = self.workers.pop(lot.of(done))
         assert worker.posted is not None
         self.service.jobs.conclude(worker.job.id, worker.token, classify(worker.posted))
 
-    @precondition(lambda self: self.workers)
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
+    def die(self, lot: Lot) -> None:
         """A worker dies before or after its POST; the clock finds it."""
-        worker = self.workers.pop(data.draw(st.integers(0, len(self.workers) - 1)))
+        worker = self.workers.pop(lot.index(self.workers))
         if worker.posted is None:
             self.posts[worker.job.id] += 0
         self.service.jobs.lose(worker.job.id, worker.token)
 
-    @precondition(lambda self: self.workers)
-    @rule(data=st.data())
-    def be_taken_for_dead(self, data: st.DataObject) -> None:
+    def be_taken_for_dead(self, lot: Lot) -> None:
         """A worker that was only stopped comes back after its submission was called uncertain."""
-        worker = self.workers[data.draw(st.integers(0, len(self.workers) - 1))]
+        worker = self.workers[lot.index(self.workers)]
         self.service.jobs.lose(worker.job.id, worker.token)
         if worker.posted is None:
             # Its fence has run out: it finds its token dead and never sends.
@@ -163,40 +195,35 @@ class Life(RuleBasedStateMachine):
 
     # -- clock ------------------------------------------------------------------------------------------
 
-    @rule(seconds=st.integers(1, 4000))
-    def time_passes(self, seconds: int) -> None:
+    def time_passes(self, lot: Lot | None = None) -> None:
+        seconds = lot.of(range(1, 4000)) if lot else 4000
         self.ahead += seconds * 1000
         self.service.store.client.hdel(rediskeys.VENDOR, "not_before")
         for job_id in self._members(rediskeys.LATER):
             self.service.jobs.wait_again(job_id)
         self.service.jobs.let_in()
 
-    @rule()
-    def the_vendor_answers_a_probe(self) -> None:
+    def the_vendor_answers_a_probe(self, _lot: Lot | None = None) -> None:
         (unknowns,) = self.service.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "unknowns"))
         if int(unknowns or 0) >= 3:
             self.service.jobs.let_one_pass()
 
-    @rule()
-    def presume(self) -> None:
+    def presume(self, _lot: Lot | None = None) -> None:
         for job_id in self._members(rediskeys.UNCERTAIN):
             self.service.jobs.presume_unknown(job_id)
 
-    @precondition(lambda self: self.tasks)
-    @rule(data=st.data())
-    def look_up(self, data: st.DataObject) -> None:
-        upstream = data.draw(st.sampled_from(sorted(self.tasks)))
+    def look_up(self, lot: Lot) -> None:
+        upstream = lot.of(sorted(self.tasks))
         job = self.service.jobs.begin_look(self.tasks[upstream][0])
         if job is not None and job.upstream_id in self.words and job.submission is not None:
             status = self.words[job.upstream_id]
             word = Prediction(id=job.upstream_id, status=status, outputs=("https://cdn.example.com/v.mp4",))
             self.service.jobs.settle(job.id, job.submission.token, word)
 
-    @rule(data=st.data())
-    def prune_what_is_owed_nothing(self, data: st.DataObject) -> None:
+    def prune_what_is_owed_nothing(self, lot: Lot) -> None:
         final = [job for job in self._records() if job.is_final]
         if final:
-            job = data.draw(st.sampled_from(sorted(final, key=lambda each: each.id)))
+            job = lot.of(sorted(final, key=lambda each: each.id))
             args: list[Any] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
             if self.service.store.run(PRUNE, args, [rediskeys.job(job.id)]):
                 self.jobs.remove(job.id)
@@ -205,25 +232,24 @@ class Life(RuleBasedStateMachine):
 
     # -- forwarders -------------------------------------------------------------------------------------
 
-    @rule(acknowledge=st.booleans())
-    def fan_out(self, acknowledge: bool) -> None:
-        """``acknowledge`` False: the forwarder dies half-way, and another does it again."""
+    def fan_out(self, lot: Lot | None = None) -> None:
+        """Not acknowledged: the forwarder dies half-way, and another does it again."""
+        acknowledge = lot.of([True, False]) if lot else True
         (rows,) = self.service.store.read(lambda pipe: pipe.xrange(rediskeys.stream("default"), count=2))
         for entry, fields in rows:
             self.service.store.run(
                 EXPAND, ["default", fields[b"e"], entry, int(acknowledge), self.endpoint.id]
             )
 
-    @rule(turn=st.integers(0, 3))
-    def claim(self, turn: int) -> None:
+    def claim(self, lot: Lot | None = None) -> None:
+        turn = lot.of(range(4)) if lot else 0
         _, _, *rows = self.service.store.run(CLAIM, [f"forwarder-{turn}.0", 2, 4, 0])
         for at in range(0, len(rows), 4):
             self.claims.append((*rows[at : at + 3], f"forwarder-{turn}.0".encode()))
 
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data(), verdict=st.sampled_from(["d", "r0", "late"]))
-    def record(self, data: st.DataObject, verdict: str) -> None:
-        workspace, endpoint, event, token = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
+    def record(self, lot: Lot) -> None:
+        verdict = lot.of(["d", "r0", "late"])
+        workspace, endpoint, event, token = self.claims.pop(lot.index(self.claims))
         if verdict != "r0":
             self.received[event.decode()] += 1
         if verdict == "late":
@@ -232,9 +258,8 @@ class Life(RuleBasedStateMachine):
             OUTCOMES, [workspace, endpoint, event, token, "d" if verdict == "late" else verdict, ""]
         )
 
-    @precondition(lambda self: self.claims)
-    @rule(turn=st.integers(0, 3))
-    def a_forwarder_dies(self, turn: int) -> None:
+    def a_forwarder_dies(self, lot: Lot) -> None:
+        turn = lot.of(range(4))
         free(self.service, f"forwarder-{turn}", lambda _: "r0")
         prefix = f"forwarder-{turn}.".encode()
         self.claims = [claim for claim in self.claims if not claim[3].startswith(prefix)]
@@ -299,7 +324,7 @@ class Life(RuleBasedStateMachine):
 
     def _come_to_rest(self) -> None:
         for _ in range(40 * (len(self.jobs) + 1)):
-            self.time_passes(4000)
+            self.time_passes()
             self.the_vendor_answers_a_probe()
             for job_id in self._members(rediskeys.WINDOW):
                 self.service.jobs.leave(job_id)
@@ -310,8 +335,8 @@ class Life(RuleBasedStateMachine):
                 status = self.words.setdefault(upstream, "completed")
                 self.service.jobs.settle(job_id, token, Prediction(id=upstream, status=status))
             self.presume()
-            self.fan_out(acknowledge=True)
-            self.claim(0)
+            self.fan_out()
+            self.claim()
             while self.claims:
                 self._deliver(self.claims.pop())
             at_rest = not self._members(rediskeys.OPEN_EVENTS) and not self._members(rediskeys.TURNS)
@@ -328,10 +353,11 @@ def test_every_interleaving_keeps_the_books(store_url: str) -> None:
     Life.store_url = store_url
     case: Any = Life.TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("HOOKREEL_MODEL_EXAMPLES", "60")),
-        stateful_step_count=40,
+        max_examples=int(os.environ.get("HOOKREEL_MODEL_EXAMPLES", "120")),
+        stateful_step_count=60,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
+        phases=[Phase.generate],
     )
     case("runTest").runTest()
