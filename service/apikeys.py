@@ -59,7 +59,7 @@ class ApiKeys:
         """Whose key it is. Raises `Unauthorized`."""
         if not text:
             raise Unauthorized("an API key is needed: Authorization: Bearer <key>")
-        (found,) = self.store.read(lambda pipe: pipe.hget(rediskeys.APIKEYS, _digest(text)))
+        found = self.store.fetch("HGET", rediskeys.APIKEYS, _digest(text))
         if found is None:
             raise Unauthorized("this API key is unknown or revoked")
         return ApiKey(**json.loads(found))

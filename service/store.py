@@ -203,6 +203,21 @@ class Store:
             raise StoreUnavailable("the connection to the store was lost") from error
         return Batch(self, connection, calls, len(commands))
 
+    def fetch(self, *words: Word) -> Any:
+        """One read, without what a pipeline costs. The answer as the server gives it."""
+        for last in (False, True):
+            connection = self._connection()
+            try:
+                connection.send_command(*words)
+                return _checked(self._read(connection))
+            except LOST as error:
+                connection.disconnect()
+                if last:
+                    raise StoreUnavailable("the store cannot be reached") from error
+            finally:
+                self._pool.release(connection)
+        raise AssertionError
+
     def read(self, ask: Callable[[Any], object]) -> list[Any]:
         """Several reads in one round trip; asked once more on a fresh connection when the first is lost."""
         for last in (False, True):
