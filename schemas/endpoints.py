@@ -17,7 +17,8 @@ from schemas.fields import CallableUrl, Choice, Flag, Items, Number, Strict, Tex
 COMPLETED: Final = "prediction.completed"
 FAILED: Final = "prediction.failed"
 PROCESSING: Final = "prediction.processing"
-EVENT_TYPES: Final = (PROCESSING, COMPLETED, FAILED)
+ARCHIVED: Final = "prediction.archived"
+EVENT_TYPES: Final = (PROCESSING, COMPLETED, FAILED, ARCHIVED)
 FINAL_TYPES: Final = (COMPLETED, FAILED)
 FORMATS: Final = ("standard", "wavespeed")
 
@@ -144,9 +145,10 @@ class NewEndpointView(EndpointView):
 
 def check_together(endpoint: Mapping[str, Any]) -> None:
     """Refuse settings that are good one by one and not together. Raises ValidationError."""
-    if endpoint.get("format") == "wavespeed" and PROCESSING in endpoint.get("event_types", ()):
+    unsent = [each for each in endpoint.get("event_types", ()) if each not in FINAL_TYPES]
+    if endpoint.get("format") == "wavespeed" and unsent:
         allowed = ", ".join(FINAL_TYPES)
-        detail = f"{PROCESSING} is not sent in the format wavespeed; {allowed}"
+        detail = f"{unsent[0]} is not sent in the format wavespeed; {allowed}"
         raise ValidationError({"event_types": [Complaint(detail, code="choice", allowed=allowed)]})
 
 

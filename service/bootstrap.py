@@ -16,6 +16,7 @@ from service import embedded, lifeline, logs, rediskeys
 from service.acceptance import Acceptance, Capacity
 from service.addresses import Policy
 from service.apikeys import ApiKeys
+from service.archive import Depot, open_depot, shown
 from service.connection import connect
 from service.deliveries import Deliveries
 from service.endpoints import Endpoints
@@ -27,6 +28,7 @@ from service.ledger import Context
 from service.notices import Notices
 from service.presence import Presence
 from service.queue import Doorbells
+from service.records import Job
 from service.sealing import Sealer
 from service.settings import Settings
 from service.store import Store
@@ -86,7 +88,7 @@ class Service:
 
     @cached_property
     def doorbells(self) -> Doorbells:
-        return Doorbells(connect(self.url))
+        return Doorbells(connect(self.url), together=self.role == "web")
 
     @cached_property
     def apikeys(self) -> ApiKeys:
@@ -123,8 +125,21 @@ class Service:
             api_url=lambda: settings.api_url or self.public_url,
             tells_processing=self.endpoints.tells_processing,
             overdue_after=self.patience.overdue_after,
+            archives=self.depot is not None,
+            shown=self.shown,
         )
         return Jobs(self.store, context, self.doorbells.ring)
+
+    @cached_property
+    def depot(self) -> Depot | None:
+        settings = self.settings
+        if settings.archive is None:
+            return None
+        return open_depot(settings.archive, settings.secret_keys, self.clock)
+
+    def shown(self, job: Job, base: str) -> Job:
+        """The job as it is shown: with links below ``base`` to the copies of its outputs, if there are."""
+        return shown(job, base, self.depot) if self.depot and job.files else job
 
     @cached_property
     def patience(self) -> Patience:
@@ -195,6 +210,7 @@ def begin(role: str) -> Service:
     settings = Settings.from_env(os.environ)
     settings.check_secret_key()
     settings.check_public()
+    settings.check_archive()
     logs.configure(settings.log_level, role)
     lifeline.watch()
     _give_memory_back()

@@ -154,8 +154,19 @@ def directory(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
-def archive(value: str) -> str:
-    """A directory, or ``s3://bucket/prefix``."""
+def forever(parser: Callable[[str], float]) -> Callable[[str], float]:
+    """What ``parser`` takes, or the word ``forever``, which is infinity."""
+
+    def parse(value: str) -> float:
+        return math.inf if value.lower() == "forever" else parser(value)
+
+    return parse
+
+
+def archive(value: str) -> str | None:
+    """A directory, ``s3://bucket/prefix``, or ``none``."""
+    if value.lower() == "none":
+        return None
     if value.startswith("s3://"):
         if not urlsplit(value).netloc:
             raise ValidationError(f"{value!r} names no bucket; allowed: a directory or s3://bucket/prefix")

@@ -16,6 +16,9 @@ from service.store import Store, Word
 PROCESSING = "prediction.processing"
 COMPLETED = "prediction.completed"
 FAILED = "prediction.failed"
+ARCHIVED = "prediction.archived"
+ENDS = frozenset({COMPLETED, FAILED})
+"""The types that tell a job's end."""
 
 VENDOR_FIELDS = (
     "id",
@@ -85,13 +88,24 @@ class Event:
 
 
 def about(job: Job, event_id: str, kind: str, at: int, api_url: str, supersedes: str = "") -> Event:
-    """The event ``kind`` about ``job``, its body as it is sent in format ``standard``."""
+    """The event ``kind`` about ``job`` as it is shown; its body as it is sent in format ``standard``."""
     data = prediction(job, api_url)
     data.update(input=dict(job.input), metadata=dict(job.metadata), channel=job.channel or None)
+    if kind == ARCHIVED:
+        data["files"] = files(job)
     if supersedes:
         data["supersedes"] = supersedes
     body = {"id": event_id, "type": kind, "timestamp": timestamp(at), "data": data}
     return Event(event_id, kind, _compact(body))
+
+
+def files(job: Job) -> list[dict[str, Any]]:
+    """The kept copies of the job's outputs, as they are told."""
+    return [
+        {"url": each.url, "sha256": each.sha256, "bytes": each.bytes, "content_type": each.content_type}
+        for each in job.files
+        if each.url
+    ]
 
 
 def final_kind(job: Job) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.states import HOLDS_SLOT, JobState
 from service import rediskeys
+from service.archiving import Archiving
 from service.errors import Conflict
 from service.ledger import Decision, Op
 from service.records import Job
@@ -12,12 +13,12 @@ from service.store import Change, StaleRecord
 from service.submitting import Submitting
 
 
-class Jobs(Submitting, Settling):
+class Jobs(Submitting, Settling, Archiving):
     """Every verb on jobs; here those of the window and of the caller."""
 
     def let_one_pass(self) -> None:
         """Submissions are paused and the vendor answers again: one job may try."""
-        self._of_vendor(("HSET", rediskeys.VENDOR, "probe", "1"), self._admit())
+        self._of_vendor(("probe",), self._admit())
 
     def let_in(self) -> None:
         """Fill the window; for when nothing else that happens would."""
@@ -66,7 +67,7 @@ class Jobs(Submitting, Settling):
                 )
             if job.deleted_at:
                 return None
-            ops = (("ZADD", rediskeys.FINAL, 0, job.id),)
+            ops = (("ZADD", rediskeys.FINAL, 0, job.id), *self._discard(job))
             return Decision(job.noting(now := self.context.clock(), "deleted", deleted_at=now), ops)
 
         return self._change(job_id, decide)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.states import JobState, Reason, check_job_move
 from service import events, rediskeys
 from service.errors import NotFound
-from service.records import Job, dump_job, load_job
+from service.records import Job, changed, dump_job, load_job
 from service.store import Change, StaleRecord, Store, Word
 
 Op = tuple[Word, ...]
@@ -36,6 +36,10 @@ class Context:
     """Seconds after which a job of this model that says nothing is looked up."""
     tells_processing: Callable[[str], bool] = bool
     """Whether anybody in this workspace wants ``prediction.processing``; unasked, it is not written."""
+    archives: bool = False
+    """Whether the outputs of completed jobs are copied."""
+    shown: Callable[[Job, str], Job] = lambda job, _base: job
+    """The job with its outputs where they are kept, below a base URL."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Ledger:
 
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
-        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.job(job_id), "rev", "doc"))
+        found = self.store.fetch("HMGET", rediskeys.job(job_id), "rev", "doc")
         rev, data = found
         if data is None:
             raise NotFound(f"there is no prediction {job_id[:64]}")
@@ -77,7 +81,7 @@ class Ledger:
         """A failure by our own word; a submission of unknown outcome may have been billed all the same."""
         if any(row.outcome == "unknown" and not row.status for row in job.submissions):
             reason, message = Reason.OUTCOME_UNKNOWN, MAYBE_BILLED
-        failed = replace(moved(job, JobState.FAILED), reason=reason, error=message)
+        failed = changed(moved(job, JobState.FAILED), reason=reason, error=message)
         return self._ended(job, failed.noting(self.context.clock(), f"failed: {reason.value}"))
 
     def _ended(self, old: Job, new: Job) -> Decision:
@@ -92,9 +96,10 @@ class Ledger:
             ("ZREM", rediskeys.waiting(old.workspace), old.id),
             ("ZADD", rediskeys.FINAL, now, old.id),
             *drop_blobs(old),
+            *self._to_archive(new, now),
             self._admit(),
         )
-        return Decision(replace(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
+        return Decision(changed(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
 
     def _taken(self, job: Job, upstream_id: str) -> Decision:
         """The vendor has the task: images go; it is looked up when nothing is heard for too long."""
@@ -111,7 +116,11 @@ class Ledger:
             self._admit(),
         )
         told = self.context.tells_processing(job.workspace)
-        return Decision(replace(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+        return Decision(changed(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+
+    def _to_archive(self, job: Job, now: int) -> tuple[Op, ...]:
+        wanted = self.context.archives and job.state is JobState.COMPLETED and job.uncopied
+        return (("ZADD", rediskeys.ARCHIVE, now, job.id),) if wanted else ()
 
     def _wait(self, job: Job) -> Op:
         return ("wait", job.workspace, job.id, job.place)
@@ -134,17 +143,18 @@ class Ledger:
     def _commit(self, decision: Decision, *, rev: int, token: str = "") -> Job:
         job, ops = decision.job, decision.ops
         if decision.event:
+            base, ends = self.context.api_url(), decision.event in events.ENDS
             told = events.about(
-                job,
+                self.context.shown(job, base),
                 self.context.event_id(),
                 decision.event,
                 self.context.clock(),
-                self.context.api_url(),
-                supersedes=job.last_word,
+                base,
+                supersedes=job.last_word if ends else "",
             )
-            job = replace(job, events=(*job.events, told.id))
-            if job.is_final:
-                job = replace(job, last_word=told.id)
+            job = changed(job, events=(*job.events, told.id))
+            if ends:
+                job = changed(job, last_word=told.id)
             ops = (*ops, told.op(job))
         key = rediskeys.job(job.id)
         change = Change(
@@ -158,7 +168,7 @@ class Ledger:
         let_in = self.store.commit(change)
         if let_in:
             self.ring(let_in)
-        return replace(job, rev=rev + 1)
+        return changed(job, rev=rev + 1)
 
 
 CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
@@ -168,7 +178,7 @@ CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", redi
 def moved(job: Job, new: JobState) -> Job:
     """The job in its new state; raises `IllegalMove` for a move that the table does not have."""
     check_job_move(job.state, job.reason, new)
-    return replace(job, state=new)
+    return changed(job, state=new)
 
 
 def drop_blobs(job: Job) -> tuple[Op, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -89,6 +90,10 @@ class Settings:
     """How long deliveries to a disabled endpoint are kept."""
     archive: str | None = _setting("HOOKREEL_ARCHIVE", None, parse.archive)
     """Where finished videos are copied to: an absolute directory or ``s3://bucket/prefix``."""
+    archive_retention: float | None = _setting(
+        "HOOKREEL_ARCHIVE_RETENTION", None, parse.forever(parse.seconds(DAY, 3650 * DAY))
+    )
+    """How long the copies are kept; ``None``: for as long as their jobs."""
     log_level: str = _setting("HOOKREEL_LOG_LEVEL", "info", parse.choice("debug", "info", "warning", "error"))
     """The least severe line that is logged."""
 
@@ -137,6 +142,15 @@ class Settings:
             problem = (
                 "HOOKREEL_SECRET_KEY: it is needed with REDIS_URL, the same in every process; allowed: "
                 "urlsafe base64 of 32 random bytes (docs/settings.md has the command that makes one)"
+            )
+            raise SettingsError([problem])
+
+    def check_archive(self) -> None:
+        """Raise ``SettingsError`` when a bucket could not be written to for want of a library."""
+        if (self.archive or "").startswith("s3://") and find_spec("boto3") is None:
+            problem = (
+                "HOOKREEL_ARCHIVE: a bucket needs the AWS SDK, which is not installed; allowed: a directory, "
+                "or s3:// after pip install 'hookreel[s3]'"
             )
             raise SettingsError([problem])
 

@@ -6,6 +6,7 @@ Two clocks do no harm: every step is a compare-and-set, or may be done twice.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import signal
 import threading
@@ -19,7 +20,7 @@ from service.bootstrap import Service, begin
 from service.deliveries import again
 from service.errors import HookreelError, NotFound, Unavailable
 from service.presence import Watch
-from service.queue import DECIDE, LOOK_UP
+from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
 from service.store import PRUNE, Word
 from service.submitting import UNKNOWNS_THAT_PAUSE
@@ -62,6 +63,7 @@ class Clock:
             self.decide,
             self.probe,
             self.rebuild_streams,
+            self.archive,
             self.prune,
         ):
             try:
@@ -81,6 +83,7 @@ class Clock:
                 self._free_claims(incarnation)
             if incarnation.startswith("worker-"):
                 self._lose_submissions(incarnation)
+                self.service.jobs.copier_gone(incarnation)
             self.watch.forget(incarnation)
 
     def _free_claims(self, incarnation: str) -> None:
@@ -136,6 +139,15 @@ class Clock:
         before = self.service.clock() - int(self.service.settings.uncertain_after * 1000)
         self._ring_for(rediskeys.UNCERTAIN, before, DECIDE)
 
+    def archive(self) -> None:
+        """Copies that are due, and copies that nobody wants any more."""
+        if self.service.settings.archive is None:
+            return
+        for zset, task in ((rediskeys.ARCHIVE, ARCHIVE), (rediskeys.DISCARD, DISCARD)):
+            # They take minutes: rung again and again, those that wait would pile up.
+            if self.service.doorbells.copies_waiting() < AT_ONCE:
+                self._ring_for(zset, self.service.clock(), task)
+
     def _ring_for(self, zset: str, before: int, task: str) -> None:
         """Ring for what is due, and again only when nothing came of it."""
         now = self.monotonic()
@@ -155,9 +167,8 @@ class Clock:
 
     def probe(self) -> None:
         """While submissions are paused: when the vendor answers a harmless question, one job may pass."""
-        (state,) = self.service.store.read(lambda pipe: pipe.hmget(rediskeys.VENDOR, "unknowns", "probe"))
-        unknowns, probe = int(state[0] or 0), state[1]
-        if unknowns < UNKNOWNS_THAT_PAUSE:
+        (unknowns,) = self.service.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "unknowns"))
+        if int(unknowns or 0) < UNKNOWNS_THAT_PAUSE:
             self._probe_wait = PROBE_EVERY
             return
         if self.monotonic() < self._next_probe:
@@ -165,20 +176,12 @@ class Clock:
         self._next_probe = self.monotonic() + self._probe_wait
         # Every probe that fails may have been billed.
         self._probe_wait = min(2 * self._probe_wait, LONGEST_PROBE_WAIT)
-        if probe and self._under_way(probe.decode()):
-            return
         try:
             self.service.vendor.balance()
         except HookreelError as error:
             if isinstance(error, Unavailable):
                 return
         self.service.jobs.let_one_pass()
-
-    def _under_way(self, job_id: str) -> bool:
-        try:
-            return self.service.jobs.get(job_id).state in {JobState.QUEUED, JobState.SUBMITTING}
-        except NotFound:
-            return False
 
     def _window(self) -> list[Job]:
         (ids,) = self.service.store.read(lambda pipe: pipe.zrange(rediskeys.WINDOW, 0, -1))
@@ -227,8 +230,18 @@ class Clock:
             if job is None:
                 self._forget(job_id)
                 continue
+            if job.copies:
+                self._discard_later(job)
             args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
             self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])
+
+    def _discard_later(self, job: Job) -> None:
+        """Noted before the record goes: nothing else would know of the job's copies then."""
+        kept_for = self.service.settings.archive_retention
+        if kept_for == math.inf and not job.deleted_at:
+            return
+        due = self.service.clock() if kept_for is None else job.ended_at + int(kept_for * 1000)
+        self.service.store.write(lambda pipe: pipe.zadd(rediskeys.DISCARD, {job.id: due}, nx=True))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from service.archive.archivist import Archivist
     from service.inquiry import Inquiry
     from service.submission import Submitter
 
@@ -16,6 +17,7 @@ class Hands:
 
     submitter: Submitter
     inquiry: Inquiry
+    archivist: Archivist | None = None
 
 
 hands: list[Hands] = []
@@ -35,3 +37,15 @@ def look_up(job_id: str) -> None:
 def decide(job_id: str) -> None:
     """Decide about a job whose outcome stayed unknown."""
     hands[0].inquiry.decide(job_id)
+
+
+def archive(job_id: str) -> None:
+    """Copy the outputs of a completed job."""
+    if hands[0].archivist is not None:
+        hands[0].archivist.archive(job_id)
+
+
+def discard(job_id: str) -> None:
+    """Remove the copies of a job that is deleted or pruned."""
+    if hands[0].archivist is not None:
+        hands[0].archivist.discard(job_id)

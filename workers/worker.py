@@ -20,15 +20,22 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 
-from service.bootstrap import Service, begin, boottime
+from service.archive.archivist import Archivist
+from service.archive.download import Downloads
+from service.bootstrap import VERSION, Service, begin, boottime
 from service.connection import connect
-from service.queue import QUEUE, TASKS
+from service.queue import COPIES, QUEUE, TASKS
+from service.sender import trusted_authorities
 from service.submission import Submitter
 from workers import tasks
 
 LOOK_FOR_STOP = 1
 """Seconds for which the loop waits for an entry. RQ strands an entry that a signal interrupts while it is
 taken, so a stop is only looked for in between."""
+
+
+COPIES_AT_ONCE = 4
+"""Downloads of one process: each may take minutes, and all together the line."""
 
 
 class ClosedJob(Job):
@@ -113,33 +120,62 @@ class ThreadedWorker(SimpleWorker):
         self._threads.shutdown(wait=True)
 
 
-def make(service: Service) -> ThreadedWorker:
-    """A worker for the vendor's queue, with connections of its own for RQ's bookkeeping."""
+def make(service: Service) -> list[ThreadedWorker]:
+    """A worker for the vendor's queue, and one for copies where those are kept."""
     submitter = Submitter(
         service.jobs, service.vendor, service.incarnation, service.token, boottime, service.callback_url
     )
-    tasks.hands[:] = [tasks.Hands(submitter, service.inquiry)]
+    tasks.hands[:] = [tasks.Hands(submitter, service.inquiry, _archivist(service))]
+    made = [_worker(service, QUEUE, service.incarnation, service.settings.submit_concurrency)]
+    if service.depot is not None:
+        made.append(_worker(service, COPIES, f"{service.incarnation}-archive", COPIES_AT_ONCE))
+    return made
+
+
+def _worker(service: Service, queue: str, name: str, concurrency: int) -> ThreadedWorker:
+    """One queue each, with a connection of its own for RQ's bookkeeping."""
     patient = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 300)
     connection = connect(service.url, retry=patient)
-    concurrency = service.settings.submit_concurrency
     return ThreadedWorker(
-        [QUEUE],
+        [queue],
         connection=connection,
         serializer=JSONSerializer,
-        name=service.incarnation,
+        name=name,
         concurrency=concurrency,
     )
+
+
+def _archivist(service: Service) -> Archivist | None:
+    if service.depot is None:
+        return None
+    downloads = Downloads(
+        service.policy, f"Hookreel/{VERSION}", trusted_authorities(), StoppableQueue.stopping.is_set
+    )
+    return Archivist(service.jobs, service.depot, downloads, service.incarnation)
+
+
+def _work(worker: ThreadedWorker) -> None:
+    """Until all are to stop. RQ's loop may also end by itself, at an error: then so do the others."""
+    try:
+        worker.work(logging_level="WARNING")
+    finally:
+        StoppableQueue.stopping.set()
+    worker.finish()
 
 
 def main() -> None:
     """The process: until SIGTERM, then the tasks that run are finished."""
     service = begin("worker")
-    worker = make(service)
+    first, *others = make(service)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: StoppableQueue.stopping.set())
     service.presence.start()
-    worker.work(logging_level="WARNING")
-    worker.finish()
+    threads = [threading.Thread(target=_work, args=(each,), name="archive") for each in others]
+    for thread in threads:
+        thread.start()
+    _work(first)
+    for thread in threads:
+        thread.join()
     service.presence.stop()
 
 

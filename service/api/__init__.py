@@ -8,6 +8,7 @@ from flask.json.provider import DefaultJSONProvider
 from schemas.documents import MEGABYTE
 from service.api import answers, problems, v1
 from service.api.callbacks import Callbacks
+from service.api.files import Files
 from service.api.health import Health
 from service.api.proxies import TrustedProxies
 from service.api.submissions import Submissions
@@ -62,6 +63,7 @@ def _register(app: Flask, service: Service, waiters: Waiters) -> None:
     app.extensions[SECRET] = secret
     Api(service, catalogue, predictions).register(app)
     Submissions(service, catalogue, waiters).register(app)
+    Files(service).register(app)
     Health(service, secret).register(app)
 
 

@@ -90,7 +90,8 @@ class Submissions:
     def _ended(self, job: Job) -> Response:
         """Sync mode: the job when it has ended, else the vendor's word for a wait that ran out."""
         job, waited = self.waiters.wait(job)
-        shown_job = wire(job, self._base())
+        base = self._base()
+        shown_job = wire(self.service.shown(job, base), base)
         if job.is_final:
             return answers.good(shown_job)
         told = {"id": job.id, "status": "processing", "code": SYNC_TIMEOUT, "error": self._excuse(waited)}

@@ -17,6 +17,7 @@ from service.bootstrap import Service
 from service.catalogue import Catalogue
 from service.errors import InvalidInput, VendorUnavailable
 from service.predictions import Filter, Predictions
+from service.records import Job
 from service.vendor import UploadUnsupported
 
 _PREDICTIONS, _DELETE, _PRICE, _UPLOAD = PredictionsBody(), DeleteBody(), PriceBody(), UploadBody()
@@ -50,7 +51,7 @@ class Api:
     def result(self, job_id: str) -> Response:
         """One prediction, as far as it is."""
         job = self.predictions.get(self._workspace(), job_id)
-        return answers.good(wire(job, self._base()))
+        return answers.good(self._shown(job))
 
     def page(self) -> Response:
         """Newest first, of the last 7 days; the items carry no input."""
@@ -58,8 +59,7 @@ class Api:
         asked = _loaded(_PREDICTIONS)
         page, size = asked.pop("page"), asked.pop("page_size")
         jobs = self.predictions.page(workspace, Filter(**asked), page, size)
-        base = self._base()
-        return answers.good({"page": page, "items": [wire(job, base) for job in jobs]})
+        return answers.good({"page": page, "items": [self._shown(job) for job in jobs]})
 
     def delete(self) -> Response:
         """Finished predictions only; all of them or none."""
@@ -117,8 +117,9 @@ class Api:
     def _workspace(self) -> str:
         return http.authorize(self.service.apikeys).workspace
 
-    def _base(self) -> str:
-        return self.service.settings.api_url or http.origin()
+    def _shown(self, job: Job) -> dict[str, Any]:
+        base = self.service.settings.api_url or http.origin()
+        return wire(self.service.shown(job, base), base)
 
 
 def _loaded(schema: Schema) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from service.settings import MADE_KEY, Settings
 from service.supervisor import Command, Supervisor
 
 API_KEY = "api-key"
+ARCHIVE = "archive"
 READY_WAIT = 60.0
 # The highest ends first: the web before those who do what it accepted, the store last.
 _STORE, _SANDBOX, _WORKERS, _WEB = range(4)
@@ -88,6 +89,8 @@ def prepare(environ: Mapping[str, str], host: str, port: int) -> House:
     else:
         settings.check_secret_key()
     environ = {**environ, "HOOKREEL_DATA_DIR": str(settings.data_dir)}
+    if not environ.get("HOOKREEL_ARCHIVE", "").strip():
+        environ["HOOKREEL_ARCHIVE"] = str(settings.data_dir / ARCHIVE)
     if settings.public_url is None:
         environ["HOOKREEL_PUBLIC_URL"] = own_url(host, port)
     sandbox_url = None

@@ -129,7 +129,7 @@ def test_a_fault_names_the_item_and_what_is_allowed():
         EndpointSchema, {"url": URL, "event_types": ["prediction.completed", "prediction.started"]}
     )
     assert (fault.pointer, fault.code) == ("/event_types/1", "choice")
-    allowed = "prediction.processing, prediction.completed, prediction.failed"
+    allowed = "prediction.processing, prediction.completed, prediction.failed, prediction.archived"
     assert str(fault) == f'event_types.1: "prediction.started" is not one of {allowed}'
     (fault,) = faults(EndpointSchema, {"url": URL, "headers": {"Host": "a"}})
     assert str(fault) == "headers.Host: is a header that the sender sets; leave it out"

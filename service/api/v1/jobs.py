@@ -6,7 +6,8 @@ from typing import Any
 
 from schemas.queries import PageQuery
 from service import events
-from service.api.v1.resource import Resource, caller, lists
+from service.api import http
+from service.api.v1.resource import Resource, caller, here, lists
 from service.api.v1.shapes import JobView, listed
 from service.records import Job, Submission
 
@@ -34,6 +35,8 @@ def show(job_id: str) -> dict[str, Any]:
 
 def shown(job: Job) -> dict[str, Any]:
     """As `JobView` dumps it."""
+    service = here()
+    job = service.shown(job, service.settings.api_url or http.origin())
     told = events.prediction(job, "")
     return {
         "prediction_id": job.id,
@@ -51,6 +54,7 @@ def shown(job: Job) -> dict[str, Any]:
         "metadata": job.metadata,
         "input": job.input,
         "outputs": job.outputs,
+        "files": events.files(job),
         "events": job.events,
         "submissions": [_submission(row) for row in job.submissions],
         "timeline": [{"at": events.timestamp(at), "what": what} for at, what in job.timeline],

@@ -140,6 +140,15 @@ class SubmissionView(Strict):
     status = _string("The vendor's last word about it.", "completed", null=True)
 
 
+class FileView(Strict):
+    """A kept copy of an output."""
+
+    url = _string("Where it is; good for 7 days, and fresh whenever it is shown.", format="uri")
+    sha256 = _string("The SHA-256 of its bytes, in hex.")
+    bytes = _whole("Its length.", 1_843_211)
+    content_type = _string("What it is.", "video/mp4")
+
+
 class JobView(Strict):
     """A caller's generation job."""
 
@@ -159,6 +168,9 @@ class JobView(Strict):
     input = _object("The parameters, with images as media type, size and SHA-256, or as their URL.")
     outputs = fields.List(
         fields.Raw(), metadata={"description": "URLs of the results; some models give objects."}
+    )
+    files = fields.List(
+        fields.Nested(FileView), metadata={"description": "Copies of the results that are kept here."}
     )
     events = _many(_string("An event's id.", EVENT_ID), "The events that told of it.")
     submissions = fields.List(
@@ -187,6 +199,10 @@ class EventDataView(Strict):
     input = _object("The parameters.")
     metadata = _object("What was given with `?metadata=`.")
     channel = _string("The channel.", "eu", null=True)
+    files = fields.List(
+        fields.Nested(FileView),
+        metadata={"description": "With prediction.archived: the copies, which `outputs` lead to as well."},
+    )
     supersedes = _string("The event that told another end of the same job before.", EVENT_ID)
 
 

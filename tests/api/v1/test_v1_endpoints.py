@@ -85,7 +85,7 @@ def test_every_fault_of_a_body_is_told_with_what_is_allowed(call):
     assert set(faults) == {"/url", "/event_types/0", "/colour"}
     assert (
         faults["/event_types/0"]["allowed"]
-        == "prediction.processing, prediction.completed, prediction.failed"
+        == "prediction.processing, prediction.completed, prediction.failed, prediction.archived"
     )
     assert all(set(each) == {"pointer", "code", "detail", "allowed"} for each in faults.values())
     assert all(each["detail"] in problem["detail"] for each in faults.values())

@@ -1,0 +1,97 @@
+"""Copies in a directory: ``<directory>/<job>/<name>``, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from service.archive.links import Signer
+from service.errors import NotFound, Unavailable
+
+_PART = ".part"
+
+
+class Directory:
+    """``root`` is made when the first file comes. Every worker and every web process has to see it."""
+
+    def __init__(self, root: Path, signer: Signer) -> None:
+        self.root = root
+        self.signer = signer
+
+    @contextmanager
+    def draft(self, job_id: str) -> Iterator[BinaryIO]:
+        """A file to write to, gone again unless it was kept. Raises `Unavailable`.
+
+        One job is copied by one process at a time: what others have left of it goes.
+        """
+        folder = self.root / job_id
+        path = folder / f".{secrets.token_hex(8)}{_PART}"
+        try:
+            _make(folder)
+            for leftover in folder.glob(f".*{_PART}"):
+                leftover.unlink(missing_ok=True)
+            with path.open("xb", buffering=0) as file:
+                yield file
+        except OSError as error:
+            raise _trouble(error) from error
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # something is in it, or it was never made
+                folder.rmdir()
+
+    def keep(self, draft: BinaryIO, job_id: str, name: str, content_type: str, sha256: str) -> None:  # noqa: ARG002 - a bucket wants to know
+        """Make the draft the job's file ``name``; it is on disk then. Raises `Unavailable`."""
+        folder = self.root / job_id
+        try:
+            os.fsync(draft.fileno())
+            Path(draft.name).replace(folder / name)
+            _sync(folder)
+        except OSError as error:
+            raise _trouble(error) from error
+
+    def url(self, base: str, job_id: str, name: str) -> str:
+        """A link below ``base`` that is good for 7 days from now."""
+        path = f"/files/{job_id}/{name}"
+        return f"{base}{path}?{self.signer.query(path)}"
+
+    def find(self, job_id: str, name: str, expires: str, signature: str) -> Path:
+        """The file that a link leads to. Raises `Forbidden` and `NotFound`."""
+        # What was signed is a name that we gave: nothing else gets past this line, no "..", no hidden file.
+        self.signer.check(f"/files/{job_id}/{name}", expires, signature)
+        path = self.root / job_id / name
+        if not path.is_file():
+            raise NotFound("this file is not kept any more")
+        return path
+
+    def remove(self, job_id: str) -> None:
+        """Everything of a job, if there is anything. Raises `Unavailable`."""
+        try:
+            shutil.rmtree(self.root / job_id)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _trouble(error) from error
+
+
+def _make(folder: Path) -> None:
+    """The folder, and on disk that there is one."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _trouble(error: OSError) -> Unavailable:
+    return Unavailable(f"the archive cannot be written to: {error.strerror or error}")

@@ -1,0 +1,178 @@
+"""One GET of one file through libcurl: streamed, measured, bounded, and every address judged."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import BinaryIO
+
+import pycurl
+
+from service.addresses import Policy
+
+MOST_BYTES = 1_000_000_000
+LONGEST = 1800.0
+"""Seconds, in all."""
+CONNECT = 10
+STALLED_BELOW, STALLED_FOR = 1000, 60
+"""Bytes a second, and for how many seconds they may be fewer."""
+BLOCK = 1 << 18
+_REDIRECTS = 3
+_GENERIC = frozenset({"application/octet-stream", "binary/octet-stream"})
+_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+
+
+class Unfetched(Exception):
+    """It could not be had; the text says why, without the URL. ``permanent``: and never will be."""
+
+    def __init__(self, why: str, *, permanent: bool = False) -> None:
+        super().__init__(why)
+        self.permanent = permanent
+
+
+class Interrupted(Unfetched):
+    """This process is about to end."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was written. ``content_type`` is "" where the origin has not said."""
+
+    bytes: int
+    sha256: str
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Safe to share between threads. ``stopping`` is asked all the time: whether to let everything be."""
+
+    policy: Policy
+    user_agent: str
+    ca_file: str
+    stopping: Callable[[], bool] = bool
+    most_bytes: int = MOST_BYTES
+    stalled_for: int = STALLED_FOR
+
+    def fetch(self, url: str, target: BinaryIO, seconds: float = LONGEST) -> Fetched:
+        """Write the file at ``url`` to ``target``, in at most ``seconds``.
+
+        Raises `Unfetched` unless it came whole, with status 200, and its length was known; OSError when it
+        cannot be written.
+        """
+        curl, guard, body = pycurl.Curl(), self.policy.guard(), _Body(target, self.most_bytes)
+        try:
+            self._set_up(curl, url, seconds)
+            curl.setopt(pycurl.OPENSOCKETFUNCTION, guard.open_socket)
+            curl.setopt(pycurl.WRITEFUNCTION, body.write)
+            curl.setopt(pycurl.HEADERFUNCTION, body.header)
+            curl.perform()
+            body.flush()
+            _check(curl, body)
+            return Fetched(body.size, body.digest.hexdigest(), _type(curl.getinfo(pycurl.CONTENT_TYPE)))
+        except pycurl.error as error:
+            raise self._told(error, guard.refusal, curl, body) from None
+        finally:
+            curl.close()
+
+    def _set_up(self, curl: pycurl.Curl, url: str, seconds: float) -> None:
+        schemes = pycurl.PROTO_HTTPS if url.startswith("https:") else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+        for option, value in (
+            (pycurl.URL, url.encode()),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.PROTOCOLS, schemes),
+            (pycurl.REDIR_PROTOCOLS, schemes),
+            (pycurl.FOLLOWLOCATION, 1),
+            (pycurl.MAXREDIRS, _REDIRECTS),
+            (pycurl.PROXY, ""),
+            (pycurl.NOPROXY, "*"),
+            (pycurl.CAINFO, self.ca_file),
+            (pycurl.USERAGENT, self.user_agent),
+            (pycurl.FAILONERROR, 1),
+            (pycurl.MAXFILESIZE_LARGE, self.most_bytes),
+            (pycurl.CONNECTTIMEOUT, CONNECT),
+            (pycurl.TIMEOUT_MS, max(1, int(seconds * 1000))),
+            (pycurl.LOW_SPEED_LIMIT, STALLED_BELOW),
+            (pycurl.LOW_SPEED_TIME, self.stalled_for),
+            (pycurl.BUFFERSIZE, BLOCK),
+            (pycurl.NOPROGRESS, 0),
+            (pycurl.XFERINFOFUNCTION, lambda *_: int(self.stopping())),
+        ):
+            curl.setopt(option, value)
+
+    def _told(self, error: pycurl.error, refusal: str | None, curl: pycurl.Curl, body: _Body) -> Exception:
+        """The error behind libcurl's."""
+        code, message = error.args[0], str(error.args[-1])
+        if body.trouble is not None:
+            return body.trouble
+        if code == pycurl.E_ABORTED_BY_CALLBACK:
+            return Interrupted("the worker was stopped")
+        if code == pycurl.E_FILESIZE_EXCEEDED or body.size > self.most_bytes:
+            return Unfetched(f"it is larger than {self.most_bytes} bytes", permanent=True)
+        if code == pycurl.E_HTTP_RETURNED_ERROR:
+            return Unfetched(f"it was answered with status {curl.getinfo(pycurl.RESPONSE_CODE)}")
+        return Unfetched(refusal or message)
+
+
+class _Body:
+    """What comes, on its way to the file: gathered into blocks, since libcurl gives 16 kB at a time."""
+
+    def __init__(self, target: BinaryIO, most_bytes: int) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.framed = False
+        self.trouble: OSError | None = None
+        self._target = target
+        self._most_bytes = most_bytes
+        self._block = bytearray()
+
+    def header(self, line: bytes) -> None:
+        """A header; a status line begins the next answer, after a redirect."""
+        name, _, value = line.lower().partition(b":")
+        if line.startswith(b"HTTP/"):
+            self.framed = False
+        elif name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value):
+            self.framed = True
+
+    def write(self, data: bytes) -> int | None:
+        """A part of the body. Any number but its length makes libcurl give up."""
+        self.size += len(data)
+        if self.size > self._most_bytes:
+            return -1
+        self._block += data
+        if len(self._block) >= BLOCK:
+            try:
+                self.flush()
+            except OSError as error:
+                # Raised in here it would be printed and lost.
+                self.trouble = error
+                return -1
+        return None
+
+    def flush(self) -> None:
+        """Write what is gathered. Raises OSError."""
+        block, self._block = self._block, bytearray()
+        self.digest.update(block)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[self._target.write(rest) :]
+
+
+def _check(curl: pycurl.Curl, body: _Body) -> None:
+    """That a length was announced; libcurl has compared it with what came."""
+    status = curl.getinfo(pycurl.RESPONSE_CODE)
+    if status != HTTPStatus.OK:
+        raise Unfetched(f"it was answered with status {status}")
+    if not body.framed:
+        raise Unfetched("its length was not announced, so that a part could not be told from the whole")
+    if not body.size:
+        raise Unfetched("it is empty")
+
+
+def _type(header: str | None) -> str:
+    told = (header or "").partition(";")[0].strip().lower()
+    return "" if told in _GENERIC or not _TYPE.fullmatch(told) else told

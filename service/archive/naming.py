@@ -1,0 +1,28 @@
+"""What a copy is called, and what it is served as."""
+
+from __future__ import annotations
+
+from mimetypes import MimeTypes
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+_UNKNOWN = "application/octet-stream"
+_TYPES = MimeTypes()
+"""Python's own table: the machine's may differ from the next machine's, and with it a name."""
+
+
+def kind(url: str, told: str) -> tuple[str, str]:
+    """The content type, and the suffix of the name: by the URL first, since that does not change.
+
+    ``told``: the type that the origin has told, or "".
+    """
+    suffix = PurePosixPath(urlsplit(url).path).suffix.lower()
+    known = _TYPES.guess_type(f"x{suffix}")[0]
+    if known is None:
+        suffix = _TYPES.guess_extension(told) or ".bin"
+    return told or known or _UNKNOWN, suffix
+
+
+def media_type(name: str) -> str:
+    """What a file of this name is served as."""
+    return _TYPES.guess_type(name)[0] or _UNKNOWN

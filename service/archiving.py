@@ -1,0 +1,144 @@
+"""Copies of a completed job's outputs, as far as the records know of them.
+
+The vendor's files are gone after 7 days. Copying is claimed before it begins, by a number in the record; an
+outcome applies only under its claim. What is copied, and the event that tells of it, are one change.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from schemas.states import JobState
+from service import events, rediskeys
+from service.errors import NotFound
+from service.ledger import Decision, Ledger, Op
+from service.records import File, Job
+
+KEPT_BY_THE_VENDOR_MS = 7 * 24 * 3600 * 1000
+CLAIM_MS = 3600 * 1000
+"""Longer than an attempt may take; a claim of a process that is gone is freed by the clock."""
+FIRST_DELAY = 10.0
+LONGEST_DELAY = 6 * 3600.0
+
+
+class Archiving(Ledger):
+    """The verbs of copying."""
+
+    def begin_copy(self, job_id: str, incarnation: str) -> Job | None:
+        """Claim the copying of a completed job's outputs. None: there is nothing to copy.
+
+        Raises `NotFound`.
+        """
+        claimed: list[Job] = []
+
+        def decide(job: Job) -> Decision | None:
+            now = self.context.clock()
+            if not _wanted(job):
+                return Decision(job, (("ZREM", rediskeys.ARCHIVE, job.id),))
+            if now > job.ended_at + KEPT_BY_THE_VENDOR_MS:
+                return self._given_up(job, "not archived: the vendor keeps files for 7 days")
+            begun = replace(job, copies=job.copies + 1)
+            claimed.append(begun)
+            ops = (
+                ("ZADD", rediskeys.ARCHIVE, now + CLAIM_MS, job.id),
+                ("HSET", rediskeys.ARCHIVING, job.id, incarnation),
+            )
+            return Decision(begun, ops)
+
+        self._change(job_id, decide)
+        return claimed[-1] if claimed else None
+
+    def still_copying(self, claimed: Job) -> bool:
+        """Whether the claim holds: nobody has freed it, and the job was not deleted. Raises `NotFound`."""
+        return _holds(self.get(claimed.id), claimed)
+
+    def copied(self, claimed: Job, files: tuple[File, ...]) -> Job:
+        """Every output that can be copied is: the links and the event that tells of them."""
+
+        def decide(job: Job) -> Decision | None:
+            if not _holds(job, claimed):
+                return _late(job, claimed)
+            return self._archived(replace(job, files=files))
+
+        return self._change(claimed.id, decide)
+
+    def not_copied(self, claimed: Job, files: tuple[File, ...], why: str, *, again: bool, now: bool) -> Job:
+        """Something is missing, all but ``files``: tried ``again`` later, or at once; else never."""
+
+        def decide(job: Job) -> Decision | None:
+            if not _holds(job, claimed):
+                return _late(job, claimed)
+            kept, line = replace(job, files=files), f"not archived: {why}"
+            due = self.context.clock() + (0 if now else self._delay(job))
+            if not again or due > job.ended_at + KEPT_BY_THE_VENDOR_MS:
+                return self._given_up(kept, line)
+            if all(line != told for _, told in job.timeline):
+                kept = kept.noting(self.context.clock(), line)
+            return Decision(kept, (*_released(job), ("ZADD", rediskeys.ARCHIVE, due, job.id)))
+
+        return self._change(claimed.id, decide)
+
+    def copier_gone(self, incarnation: str) -> None:
+        """Free every claim of a process that is gone: its jobs are due again at once."""
+        (claims,) = self.store.read(lambda pipe: pipe.hgetall(rediskeys.ARCHIVING))
+        for job_id, holder in claims.items():
+            if holder.decode() == incarnation:
+                self._free(job_id.decode())
+
+    def _free(self, job_id: str) -> None:
+        def decide(job: Job) -> Decision | None:
+            again: tuple[Op, ...] = (("ZADD", rediskeys.ARCHIVE, self.context.clock(), job.id),)
+            return Decision(job, (*_released(job), *(again if _wanted(job) else ())))
+
+        try:
+            self._change(job_id, decide)
+        except NotFound:
+            self.forget_copy(job_id)
+
+    def forget_copy(self, job_id: str) -> None:
+        """The record was pruned while its outputs were copied."""
+        self.store.write(lambda pipe: pipe.hdel(rediskeys.ARCHIVING, job_id).zrem(rediskeys.ARCHIVE, job_id))
+
+    def may_discard(self, job_id: str) -> bool:
+        """Whether the copies can be removed: nobody copies, and the record is deleted or gone."""
+        (copying,) = self.store.read(lambda pipe: pipe.hexists(rediskeys.ARCHIVING, job_id))
+        job = self.get_all([job_id])[0]
+        return not copying and (job is None or bool(job.deleted_at))
+
+    def _discard(self, job: Job) -> tuple[Op, ...]:
+        """The writes that come with a deletion: no copy is begun any more, and those there are go."""
+        if not job.copies:
+            return (("ZREM", rediskeys.ARCHIVE, job.id),)
+        now = self.context.clock()
+        return (("ZREM", rediskeys.ARCHIVE, job.id), ("ZADD", rediskeys.DISCARD, now, job.id))
+
+    def _archived(self, job: Job) -> Decision:
+        return Decision(job.noting(self.context.clock(), "archived"), _released(job), event=events.ARCHIVED)
+
+    def _given_up(self, job: Job, line: str) -> Decision:
+        noted = job.noting(self.context.clock(), line)
+        logging.getLogger(__name__).warning("job.not_archived", extra={"job": job.id, "why": line})
+        return Decision(noted, _released(job), event=events.ARCHIVED if job.files else "")
+
+    def _delay(self, job: Job) -> int:
+        """Milliseconds until the next attempt."""
+        spread = 0.8 + 0.4 * self.context.dice()
+        return int(1000 * min(FIRST_DELAY * 2.0 ** (job.copies - 1), LONGEST_DELAY) * spread)
+
+
+def _wanted(job: Job) -> bool:
+    return job.state is JobState.COMPLETED and not job.deleted_at and bool(job.uncopied)
+
+
+def _holds(job: Job, claimed: Job) -> bool:
+    return job.copies == claimed.copies and _wanted(job)
+
+
+def _released(job: Job) -> tuple[Op, ...]:
+    return (("ZREM", rediskeys.ARCHIVE, job.id), ("HDEL", rediskeys.ARCHIVING, job.id))
+
+
+def _late(job: Job, claimed: Job) -> Decision | None:
+    """An outcome that nobody waits for any more: the claim ends with it, if it is still the last one."""
+    return Decision(job, _released(job)) if job.copies == claimed.copies else None
