@@ -16,13 +16,15 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import forwarding, memory, web
+from benchmarks import forwarding, memory, up, web
 from benchmarks.figures import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "forwarder": forwarding.figures,
     "web": web.figures,
+    "submitting": up.submitting,
     "memory": memory.figures,
+    "idle": up.idle,
 }
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 160
