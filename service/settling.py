@@ -10,7 +10,7 @@ from schemas.states import PRESUMED, JobState, Reason
 from service import rediskeys
 from service.errors import Conflict, NotFound
 from service.ledger import CALM, MAYBE_BILLED, Decision, Ledger, Op, moved
-from service.records import Job, Submission
+from service.records import Job, Submission, changed
 
 if TYPE_CHECKING:
     from schemas.predictions import Prediction
@@ -51,7 +51,7 @@ class Settling(Ledger):
         if not word.completed and (job.state is JobState.QUEUED or any(map(_open, job.submissions))):
             return Decision(job.noting(now, f"{word.status} by {word.id}, another submission is open"))
         target = JobState.COMPLETED if word.completed else JobState.FAILED
-        told = replace(
+        told = changed(
             moved(job, target),
             reason=None if word.completed else Reason.VENDOR,
             upstream_id=word.id,

@@ -9,7 +9,7 @@ from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
 from schemas.states import JobState, Reason
 from service import rediskeys
 from service.ledger import CALM, Context, Decision, Ledger, Op, moved
-from service.records import Job, Submission, load_job
+from service.records import Job, Submission, changed, load_job
 from service.store import StaleRecord, Store, Word
 
 LONGEST_REFUSAL = 60.0
@@ -86,7 +86,7 @@ class Submitting(Ledger):
             self._commit(Decision(submitting, guards=(guard,)), rev=job.rev, token=token)
         except StaleRecord:
             return None
-        return replace(submitting, rev=job.rev + 1)
+        return changed(submitting, rev=job.rev + 1)
 
     def conclude(self, job_id: str, token: str, found: SubmissionOutcome) -> Job:
         """What became of the submission of ``token``. A job that its callback moved first stays as it is."""
@@ -102,7 +102,7 @@ class Submitting(Ledger):
                 job.state is JobState.UNCERTAIN and found.outcome is not Outcome.UNKNOWN
             )
             if not undecided or job.submission is not row:
-                return Decision(replace(told, upstream_id=told.upstream_id or found.upstream_id or ""))
+                return Decision(changed(told, upstream_id=told.upstream_id or found.upstream_id or ""))
             return self._conclusions[found.outcome](told, found)
 
         return self._change(job_id, decide)
@@ -142,7 +142,7 @@ class Submitting(Ledger):
         delay = int(1000 * max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0))
         if now + delay > since + self.context.submit_for * 1000:
             return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
-        queued = replace(job, state=JobState.QUEUED, refusals=job.refusals + 1, refused_since=since)
+        queued = changed(job, state=JobState.QUEUED, refusals=job.refusals + 1, refused_since=since)
         again: tuple[Op, ...] = (("ZADD", rediskeys.LATER, now + delay, job.id),)
         if slow:
             again = (self._wait(job), ("slow", self.context.max_in_flight, delay))
