@@ -49,6 +49,8 @@ class Files:
         except BaseException:
             self.places.release()
             raise
-        response.call_on_close(self.places.release)
         response.headers.update({"Cache-Control": "private", "X-Content-Type-Options": "nosniff"})
+        response.call_on_close(self.places.release)
+        # Passed through, the file would be closed at the end, but not the response.
+        response.direct_passthrough = False
         return response

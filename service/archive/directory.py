@@ -40,7 +40,8 @@ class Directory:
         except OSError as error:
             raise _trouble(error) from error
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it was kept, or never made
+                path.unlink()
             with suppress(OSError):  # something is in it, or it was never made
                 folder.rmdir()
 
