@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from functools import cached_property
 from importlib import resources
 from typing import Any
 
-import redis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
@@ -29,7 +27,7 @@ from redis.exceptions import (
 )
 
 from service import rediskeys
-from service.connection import LOST, connect
+from service.connection import LOST, Idle, connect, is_readable
 from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
 
 Word = str | bytes | int | float
@@ -133,8 +131,8 @@ class Store:
         return "<Store>"
 
     @cached_property
-    def _pool(self) -> redis.ConnectionPool:
-        return self.client.connection_pool
+    def _idle(self) -> Idle:
+        return Idle(self.client.connection_pool)
 
     def commit(self, change: Change) -> list[str]:
         """Apply ``change``; the jobs it let into the window. A lost connection is asked again, never guessed.
@@ -199,7 +197,7 @@ class Store:
             connection.send_packed_command(connection.pack_commands(commands))
         except LOST as error:
             connection.disconnect()
-            self._pool.release(connection)
+            self._idle.give(connection)
             raise StoreUnavailable("the connection to the store was lost") from error
         return Batch(self, connection, calls, len(commands))
 
@@ -215,7 +213,7 @@ class Store:
                 if last:
                     raise StoreUnavailable("the store cannot be reached") from error
             finally:
-                self._pool.release(connection)
+                self._idle.give(connection)
         raise AssertionError
 
     def read(self, ask: Callable[[Any], object]) -> list[Any]:
@@ -240,7 +238,7 @@ class Store:
             batch.connection.disconnect()
             raise StoreUnavailable("the connection to the store was lost") from error
         finally:
-            self._pool.release(batch.connection)
+            self._idle.give(batch.connection)
         scripted = [
             self._retry_whole(call) if isinstance(answer, NoScriptError) else _checked(answer)
             for call, answer in zip(batch.calls, answers[: len(batch.calls)], strict=True)
@@ -271,7 +269,7 @@ class Store:
             connection.disconnect()
             raise StoreUnavailable("the connection to the store was lost") from error
         finally:
-            self._pool.release(connection)
+            self._idle.give(connection)
 
     def _ask(
         self,
@@ -291,12 +289,12 @@ class Store:
             connection.disconnect()
             raise
         finally:
-            self._pool.release(connection)
+            self._idle.give(connection)
         return _checked(answer)
 
     def _connection(self) -> Any:
         try:
-            return self._pool.get_connection()
+            return self._idle.take()
         except LOST as error:
             raise StoreUnavailable("the store cannot be reached") from error
         except RedisError as error:
@@ -327,9 +325,7 @@ class Batch:
     @property
     def answered(self) -> bool:
         """Whether the answers have begun to come, or never will."""
-        poller = select.poll()
-        poller.register(self, select.POLLIN)
-        return bool(poller.poll(0))
+        return is_readable(self.connection)
 
     def answers(self) -> list[Any]:
         """Wait for them; as `Store.run_all` returns them. Raises `StoreUnavailable`."""
