@@ -10,12 +10,14 @@
 --          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
-if redis.call('HGET', KEYS[1], 'tok') == token then return {'again'} end
+local known = redis.call('HMGET', KEYS[1], 'tok', 'rev')
+local rev = known[2] or '0'
+if known[1] == token then return {'again'} end
 for _ = 1, tonumber(ARGV[2]) do
   local kind, a, b = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local good
   if kind == 'rev' then
-    good = (redis.call('HGET', KEYS[1], 'rev') or '0') == a
+    good = rev == a
   elseif kind == 'absent' then
     good = redis.call('EXISTS', a) == 0
   elseif kind == 'member' then
@@ -104,8 +106,7 @@ local words = {
   end,
 }
 
-redis.call('HINCRBY', KEYS[1], 'rev', 1)
-redis.call('HSET', KEYS[1], 'tok', token)
+redis.call('HSET', KEYS[1], 'rev', rev + 1, 'tok', token)
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   local word = words[ARGV[at + 1]]
