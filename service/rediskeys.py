@@ -23,7 +23,7 @@ BEATS = f"{PREFIX}beats"
 """hash: incarnation -> beat counter. A dead incarnation's field goes when its claims are freed."""
 
 OPEN_JOBS = f"{PREFIX}open-jobs"
-"""zset: unfinished job -> its place. Whatever else it has to be in is rebuilt from here. Goes when it ends."""
+"""zset: unfinished job -> its place. What else it has to be in is rebuilt from here. Goes when it ends."""
 WAITING = f"{PREFIX}waiting"
 """zset: workspace with waiting jobs -> turn. A workspace goes when nothing of it waits."""
 LATER = f"{PREFIX}later"
@@ -104,8 +104,9 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry (until fanned out), open (deliveries owed, and 1 for the fan-out),
-    <endpoint> -> line. Until pruned.
+    """hash: doc (body), ws, job, entry (in the stream), open (what is owed), <endpoint> -> line. Until pruned.
+
+    ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
     """
     return f"{PREFIX}event:{event_id}"
 

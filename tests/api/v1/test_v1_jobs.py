@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from schemas.outcomes import WORKER_DIED, classify
-from schemas.states import Reason
 
 
 def test_a_job_is_shown_with_its_way_and_without_its_tokens(call, story):
@@ -36,7 +35,7 @@ def test_a_job_that_may_have_been_billed_says_so(call, story, service):
     job = story.accepted()
     story.begun(job, "token")
     service.jobs.conclude(job.id, "token", classify(WORKER_DIED))
-    service.jobs.presume(job.id, Reason.OUTCOME_UNKNOWN)
+    service.jobs.presume_unknown(job.id)
     shown = call.get(f"/v1/jobs/{job.id}")
     assert (shown["state"], shown["status"], shown["reason"]) == ("failed", "timeout", "outcome_unknown")
     assert (shown["code"], shown["maybe_billed"]) == (9001, True)
