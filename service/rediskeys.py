@@ -104,7 +104,7 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry (in the stream), open (what is owed), <endpoint> -> line. Until pruned.
+    """hash: doc (body), ws, job, entry (in the stream), open (what is owed), <endpoint> -> line.
 
     ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
     """
