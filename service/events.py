@@ -152,6 +152,8 @@ class EventLog:
         if doc is None:
             self.store.write(lambda pipe: pipe.zrem(rediskeys.OPEN_EVENTS, event_id))
             return
+        if entry is None:
+            return
         stream = rediskeys.stream(workspace.decode())
         seq, standing = self.store.read(
             lambda pipe: pipe.zscore(rediskeys.events(workspace.decode()), event_id).xrange(

@@ -111,7 +111,7 @@ class Ledger:
             *CALM,
             ("ZREM", rediskeys.UNCERTAIN, job.id),
             ("ZADD", rediskeys.WINDOW, now, job.id),
-            ("ZADD", rediskeys.UPSTREAM, now, upstream_id),
+            self._ours(upstream_id),
             ("ZADD", rediskeys.SILENT, overdue, job.id),
             self._admit(),
         )
@@ -121,6 +121,10 @@ class Ledger:
     def _to_archive(self, job: Job, now: int) -> tuple[Op, ...]:
         wanted = self.context.archives and job.state is JobState.COMPLETED and job.uncopied
         return (("ZADD", rediskeys.ARCHIVE, now, job.id),) if wanted else ()
+
+    def _ours(self, upstream_id: str) -> Op:
+        """The vendor's task is known to be a job's."""
+        return ("ZADD", rediskeys.UPSTREAM, self.context.clock(), upstream_id)
 
     def _wait(self, job: Job) -> Op:
         return ("wait", job.workspace, job.id, job.place)

@@ -56,14 +56,18 @@ class Watch:
         self.store = store
         self.monotonic = monotonic
         self._seen: dict[str, tuple[bytes, float]] = {}
+        self._blind = False
 
     def look(self) -> tuple[set[str], set[str]]:
         """The incarnations that beat, and those that are dead. Raises `Unavailable` when it cannot look."""
+        begun, blind, self._blind = self.monotonic(), self._blind, True
         (beats,) = self.store.read(lambda pipe: pipe.hgetall(rediskeys.BEATS))
-        now = self.monotonic()
+        now, self._blind = self.monotonic(), False
+        # While the store was away nobody could beat: the silence begins anew.
+        blind = blind or now - begun > BEAT_EVERY
         current = {name.decode(): counter for name, counter in beats.items()}
         for name, counter in current.items():
-            if name not in self._seen or self._seen[name][0] != counter:
+            if blind or name not in self._seen or self._seen[name][0] != counter:
                 self._seen[name] = (counter, now)
         self._seen = {name: seen for name, seen in self._seen.items() if name in current}
         dead = {

@@ -40,7 +40,10 @@ class Settling(Ledger):
             if not word.final or row.status:
                 return None
             heard = job.with_submission(token, status=word.status, upstream_id=word.id, outcome="accepted")
-            return self._heard(heard, word)
+            decision = self._heard(heard, word)
+            if row.upstream_id:
+                return decision
+            return replace(decision, ops=(*decision.ops, self._ours(word.id)))
 
         return self._change(job_id, decide, first)
 

@@ -159,7 +159,9 @@ class Store:
                 sent = True
                 answer = self._ask(connection, COMMIT, [change.key], words, command)
             except LOST:
-                continue
+                if self.monotonic() < deadline:
+                    continue
+                raise OutcomeUnknown("the store did not say whether this was kept", change.subject) from None
             return self._applied(answer)
 
     @staticmethod

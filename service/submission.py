@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas.outcomes import SubmissionOutcome
+from schemas.outcomes import Observation, SubmissionOutcome, classify
 from service import rediskeys
 from service.errors import HookreelError, Unavailable
 from service.jobs import Jobs
@@ -19,6 +19,7 @@ FENCE = 5.0
 """Seconds of boot time after which a token written to disk must not be used any more: whoever was stopped in
 between (suspended, swapped out, SIGSTOPped) finds it dead."""
 
+NOT_BEGUN = Observation(sent=False, trouble="the store was away")
 KEEP_TRYING = 60.0
 """Seconds for which an outcome is offered to a store that is away."""
 
@@ -67,7 +68,12 @@ class Submitter:
             return
         token = self.token()
         written = self.boottime()
-        begun = self.jobs.begin(job, token, self.incarnation)
+        try:
+            begun = self.jobs.begin(job, token, self.incarnation)
+        except Unavailable:
+            # The token may be on disk all the same; nothing will be sent under it.
+            self._conclude(job.id, token, classify(NOT_BEGUN))
+            return
         if begun is None:
             return
         fresh = lambda: self.boottime() - written < FENCE  # noqa: E731

@@ -24,9 +24,10 @@ from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
 from service.store import PRUNE, Word
 from service.submitting import UNKNOWNS_THAT_PAUSE
-from workers.forwarder import free
+from workers.forwarder import claimed, free
 
 TICK = 1.0
+SEARCH_EVERY = 4.0
 RING_AGAIN_MS = 10_000
 """An admitted job that nobody has begun for so long has lost its bell."""
 LONGEST_SUBMISSION_MS = 150_000
@@ -51,11 +52,14 @@ class Clock:
     _asked: dict[tuple[str, str], float] = field(default_factory=dict)
     _next_probe: float = 0.0
     _probe_wait: float = 0.0
+    _next_search: float = 0.0
+    _silent: set[str] = field(default_factory=set)
 
     def tick(self) -> None:
         """One pass over everything. A part that fails is logged and left to the next pass."""
         for part in (
             self.free_the_dead,
+            self.free_the_forgotten,
             self.wait_again,
             self.let_in,
             self.sweep_window,
@@ -72,6 +76,9 @@ class Clock:
                 logging.getLogger(__name__).warning(
                     "clock.failed", extra={"part": part.__name__, "why": error.detail}
                 )
+            except Exception:
+                # One record that nobody foresaw must not keep everything else from being found.
+                logging.getLogger(__name__).exception("clock.broken", extra={"part": part.__name__})
 
     # -- the dead ---------------------------------------------------------------------------------------
 
@@ -79,12 +86,33 @@ class Clock:
         """Claims and submissions of processes that beat no more."""
         _, dead = self.watch.look()
         for incarnation in sorted(dead):
-            if incarnation.startswith("forwarder-"):
-                self._free_claims(incarnation)
-            if incarnation.startswith("worker-"):
-                self._lose_submissions(incarnation)
-                self.service.jobs.copier_gone(incarnation)
-            self.watch.forget(incarnation)
+            self._free(incarnation)
+
+    def free_the_forgotten(self) -> None:
+        """The same for who was forgotten, went on, and ended before its next beat."""
+        if self.monotonic() < self._next_search:
+            return
+        self._next_search = self.monotonic() + SEARCH_EVERY
+        holders = self._holders()
+        (beating,) = self.service.store.read(lambda pipe: pipe.hkeys(rediskeys.BEATS))
+        silent = holders - {each.decode() for each in beating}
+        for incarnation in sorted(silent & self._silent):
+            self._free(incarnation)
+        self._silent = silent
+
+    def _holders(self) -> set[str]:
+        """Whose the open claims and submissions are."""
+        rows = [job.submission for job in self._window() if job.state is JobState.SUBMITTING]
+        found = {row.incarnation for row in rows if row}
+        return found | {token.rpartition(".")[0] for token in claimed(self.service)}
+
+    def _free(self, incarnation: str) -> None:
+        if incarnation.startswith("forwarder-"):
+            self._free_claims(incarnation)
+        if incarnation.startswith("worker-"):
+            self._lose_submissions(incarnation)
+            self.service.jobs.copier_gone(incarnation)
+        self.watch.forget(incarnation)
 
     def _free_claims(self, incarnation: str) -> None:
         """A claim without an outcome counts as a failed attempt."""

@@ -33,6 +33,8 @@ MOST_IN_FLIGHT = 512
 MOST_FILES = 8192
 PER_ENDPOINT = 64
 FREE_AT_ONCE = 500
+LATE = 2.0
+"""Seconds after which a command of a connection that was given up has been read by the store, if ever."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Forwarder:
     _turn: Turn | None = None
     _outcomes: list[Word] = field(default_factory=list)
     _doubtful: list[str] = field(default_factory=list)
+    _suspected: list[tuple[float, str]] = field(default_factory=list)
     _loaded: bool = False
     _next_claim: float = 0.0
 
@@ -148,8 +151,12 @@ class Forwarder:
             self._lost(turn.token)
             raise
         self.attempts.flush()
-        if self._streams.take(answers[turn.calls :]):
-            self.rung = True
+        try:
+            if self._streams.take(answers[turn.calls :]):
+                self.rung = True
+        except (StoreUnavailable, *LOST):
+            self._lost(turn.token)
+            raise
         if turn.claims:
             self._send(turn.token, answers[turn.calls - 1])
 
@@ -226,9 +233,14 @@ class Forwarder:
 
     def _free_doubtful(self) -> None:
         """Claims of a turn whose answer was lost were never sent: they go back, uncounted."""
+        now = self.monotonic()
+        while self._suspected and self._suspected[0][0] <= now:
+            free(self.service, self._suspected[0][1], lambda _: "u")
+            self._suspected.pop(0)
         while self._doubtful:
-            free(self.service, f"{self._doubtful[-1]}", lambda _: "u")
-            self._doubtful.pop()
+            free(self.service, self._doubtful[-1], lambda _: "u")
+            # What a store that stood still has in its sockets it may read in any order: look once more.
+            self._suspected.append((now + LATE, self._doubtful.pop()))
 
 
 def free(service: Service, prefix: str, verdict: Callable[[int], str], item: str = "") -> int:
@@ -247,6 +259,16 @@ def free(service: Service, prefix: str, verdict: Callable[[int], str], item: str
             cursor = max(0, cursor - len(outcomes) // 6)
         if done:
             return freed
+
+
+def claimed(service: Service) -> set[str]:
+    """The tokens of all open claims."""
+    tokens, cursor = set(), 0
+    while True:
+        cursor, *rows = service.store.run(CLAIMS_OF, ["", cursor, FREE_AT_ONCE])
+        tokens |= {token.decode() for _, _, _, token, _ in _rows(rows, 5)}
+        if cursor == 0:
+            return tokens
 
 
 def _rows(flat: Iterable[Any], width: int) -> Iterator[tuple[Any, ...]]:

@@ -18,6 +18,9 @@ class Cutter:
         self._marker = b""
         self._then_close = False
         self.lost = 0
+        self._hold = self._until = b""
+        self._held = b""
+        self.applied_late = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -27,6 +30,10 @@ class Cutter:
         ``then_close``: after the last of them the store is away for good.
         """
         self._lose, self._marker, self._then_close = count, marker, then_close
+
+    def hold_back(self, marker: bytes, until: bytes) -> None:
+        """Cut the connection that sends ``marker``; what it sent is applied after the next ``until``."""
+        self._hold, self._until = marker, until
 
     def close(self) -> None:
         """Take no more connections: the store is away from now on."""
@@ -48,8 +55,16 @@ class Cutter:
         with client, socket.socket(socket.AF_UNIX) as store, contextlib.suppress(OSError):
             store.connect(self._store_path)
             while question := client.recv(1 << 20):
+                if self._hold and self._hold in question:
+                    self._hold, self._held = b"", question
+                    return
                 store.sendall(question)
                 answer = store.recv(1 << 20)
+                if self._held and self._until in question:
+                    held, self._held = self._held, b""
+                    store.sendall(held)
+                    store.recv(1 << 20)
+                    self.applied_late.set()
                 if self._marker and self._marker in question and self._lose > 0:
                     self._lose -= 1
                     self.lost += 1
