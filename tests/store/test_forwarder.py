@@ -29,6 +29,7 @@ from service.sender import Sender
 from service.signing import verify_v3
 from service.store import CLAIM, OUTCOMES
 from tests.store.cutter import Cutter
+from tests.waiting import eventually
 from workers.forwarder import Forwarder
 
 Orders = Callable[..., Order]
@@ -226,8 +227,8 @@ def test_an_outcome_whose_answer_was_lost_is_recorded_once(
     cutter.lose_answers(2, OUTCOMES.sha.encode())
     with forwarding(behind, Policy(LOOPBACK)):
         job = finished(service, order(), word())
+        assert eventually(lambda: cutter.lost == 2)
         delivery = settled(service, job, endpoint, DeliveryState.DELIVERED)
-    assert cutter.lost == 2
     assert (len(receiver.got), len(delivery.attempts)) == (1, 1)
 
 
