@@ -1,6 +1,6 @@
 # make demo [IMAGE=photo.jpg]   one photograph becomes one video, on this machine
 # make up                       everything on this machine, until Ctrl-C
-# make test | check | bench | fmt | clean
+# make test | check | faults | bench | fmt | clean
 
 SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
@@ -18,7 +18,7 @@ CLEAN := $(BIN)/python -m service.environment
 STALE := $(shell test "$$(cat $(VENV)/ready 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null \
 	|| rm -f $(VENV)/ready $(VENV)/ready-dev)
 
-.PHONY: demo up test check bench fmt clean lock
+.PHONY: demo up test check faults bench fmt clean lock
 
 demo: $(VENV)/ready
 	@$(CLEAN) $(BIN)/hookreel demo $(if $(IMAGE),"$(IMAGE)")
@@ -34,6 +34,10 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# 20 seeds of 60 s: who is killed or paused, and when, is drawn from the seed.
+faults: $(VENV)/ready-dev
+	@$(CLEAN) $(BIN)/python -m tests.faults --seeds 20 --seconds 60 --at-once 2 $(ARGS)
 
 bench: $(VENV)/ready-dev
 	@$(CLEAN) $(BIN)/python -m benchmarks $(ARGS)
