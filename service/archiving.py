@@ -26,7 +26,7 @@ class Archiving(Ledger):
     """The verbs of copying."""
 
     def begin_copy(self, job_id: str, incarnation: str) -> Job | None:
-        """Claim the copying of a completed job's outputs. None: there is nothing to copy.
+        """Claim the copying of a completed job's outputs. None: there is nothing to copy, or not yet.
 
         Raises `NotFound`.
         """
@@ -34,6 +34,9 @@ class Archiving(Ledger):
 
         def decide(job: Job) -> Decision | None:
             now = self.context.clock()
+            (due,) = self.store.read(lambda pipe: pipe.zscore(rediskeys.ARCHIVE, job_id))
+            if due is None or due > now:
+                return None
             if not _wanted(job):
                 return Decision(job, (("ZREM", rediskeys.ARCHIVE, job.id),))
             if now > job.ended_at + KEPT_BY_THE_VENDOR_MS:
@@ -48,6 +51,12 @@ class Archiving(Ledger):
 
         self._change(job_id, decide)
         return claimed[-1] if claimed else None
+
+    def due_copy(self) -> str | None:
+        """A job whose outputs may be copied now."""
+        now = self.context.clock()
+        (ids,) = self.store.read(lambda pipe: pipe.zrangebyscore(rediskeys.ARCHIVE, "-inf", now, 0, 1))
+        return ids[0].decode() if ids else None
 
     def still_copying(self, claimed: Job) -> bool:
         """Whether the claim holds: nobody has freed it, and the job was not deleted. Raises `NotFound`."""

@@ -36,6 +36,7 @@ PROBE_EVERY = 10.0
 LONGEST_PROBE_WAIT = 300.0
 REBUILD_AFTER_MS = 15_000
 AT_ONCE = 200
+MOST_COPY_BELLS = 16
 INTERRUPTED = "interrupted"
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
 
@@ -172,14 +173,15 @@ class Clock:
         if self.service.settings.archive is None:
             return
         for zset, task in ((rediskeys.ARCHIVE, ARCHIVE), (rediskeys.DISCARD, DISCARD)):
-            # They take minutes: rung again and again, those that wait would pile up.
-            if self.service.doorbells.copies_waiting() < AT_ONCE:
-                self._ring_for(zset, self.service.clock(), task)
+            # They take minutes, and one goes on with the next: rung for each, those that wait would pile up.
+            room = MOST_COPY_BELLS - self.service.doorbells.copies_waiting()
+            if room > 0:
+                self._ring_for(zset, self.service.clock(), task, room)
 
-    def _ring_for(self, zset: str, before: int, task: str) -> None:
+    def _ring_for(self, zset: str, before: int, task: str, most: int = AT_ONCE) -> None:
         """Ring for what is due, and again only when nothing came of it."""
         now = self.monotonic()
-        due = [each for each in self._due(zset, before) if now >= self._asked.get((task, each), 0.0)]
+        due = [each for each in self._due(zset, before) if now >= self._asked.get((task, each), 0.0)][:most]
         if due:
             self.service.doorbells.ring(due, task)
         self._asked = {key: until for key, until in self._asked.items() if until > now}

@@ -128,7 +128,8 @@ class _Body:
         self.trouble: OSError | None = None
         self._target = target
         self._most_bytes = most_bytes
-        self._block = bytearray()
+        self._block = bytearray(BLOCK)
+        self._used = 0
 
     def header(self, line: bytes) -> None:
         """A header; a status line begins the next answer, after a redirect."""
@@ -143,23 +144,24 @@ class _Body:
         self.size += len(data)
         if self.size > self._most_bytes:
             return -1
-        self._block += data
-        if len(self._block) >= BLOCK:
+        if self._used + len(data) > BLOCK:
             try:
                 self.flush()
             except OSError as error:
                 # Raised in here it would be printed and lost.
                 self.trouble = error
                 return -1
+        self._block[self._used : self._used + len(data)] = data
+        self._used += len(data)
         return None
 
     def flush(self) -> None:
         """Write what is gathered. Raises OSError."""
-        block, self._block = self._block, bytearray()
-        self.digest.update(block)
-        rest = memoryview(block)
-        while rest:
-            rest = rest[self._target.write(rest) :]
+        with memoryview(self._block) as block:
+            rest, self._used = block[: self._used], 0
+            self.digest.update(rest)
+            while rest:
+                rest = rest[self._target.write(rest) :]
 
 
 def _check(curl: pycurl.Curl, body: _Body) -> None:

@@ -19,7 +19,7 @@ from service.archive import Bucket
 from service.bootstrap import Service
 from service.errors import SettingsError, Unavailable
 from service.settings import Settings
-from tests.archive.conftest import archivist, completed, happened
+from tests.archive.conftest import Time, archivist, completed, happened
 from tests.archive.origin import FILM, Answer, Origin
 from tests.ports import free_port
 
@@ -97,18 +97,19 @@ def test_the_link_is_presigned_and_gives_ranges(service: Service, s3: Any, origi
 
 @pytest.mark.parametrize("answer", [Answer(cut=len(FILM) // 2), Answer(404), Answer(length=len(FILM) + 1)])
 def test_what_is_not_whole_never_becomes_an_object(
-    service: Service, s3: Any, origin: Origin, answer: Answer
+    service: Service, s3: Any, origin: Origin, at: Time, answer: Answer
 ) -> None:
     job = completed(service, origin.film(answer))
     archivist(service).archive(job.id)
     assert keys(s3) == []
     origin.film()
+    at.ahead += 15
     archivist(service).archive(job.id)
     assert s3.get_object(Bucket=BUCKET, Key=keys(s3)[0])["Body"].read() == FILM
 
 
 def test_a_bucket_that_is_not_there_is_tried_again_and_named_in_words(
-    service: Service, s3: Any, origin: Origin
+    service: Service, s3: Any, origin: Origin, at: Time
 ) -> None:
     s3.delete_bucket(Bucket=BUCKET)
     job = completed(service, origin.film())
@@ -116,6 +117,7 @@ def test_a_bucket_that_is_not_there_is_tried_again_and_named_in_words(
     line = service.jobs.get(job.id).timeline[-1][1]
     assert line == "not archived: the archive's bucket does not answer: NoSuchBucket NoSuchBucket"
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    at.ahead += 15
     archivist(service).archive(job.id)
     assert len(keys(s3)) == 1
 

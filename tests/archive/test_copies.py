@@ -136,12 +136,13 @@ def test_what_is_too_large_is_given_up_at_once(
 
 
 def test_an_origin_that_stalls_is_left_and_asked_again(
-    service: Service, complete: Complete, origin: Origin, folder: Path
+    service: Service, complete: Complete, origin: Origin, folder: Path, at: Time
 ) -> None:
     job = complete(origin.film(Answer(body=FILM[:100], pause=30), Answer()))
     archivist(service, stalled_for=1).archive(job.id)
     assert last_line(service, job).startswith("not archived: ")
     assert whole(folder) == []
+    at.ahead += 15
     archivist(service).archive(job.id)
     assert whole(folder) == [f"{job.id}/0.mp4"]
 
@@ -193,13 +194,14 @@ def test_an_address_that_may_not_be_called_is_not(
 
 
 def test_of_several_outputs_only_the_missing_ones_are_fetched_again(
-    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path
+    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path, at: Time
 ) -> None:
     good = origin.film(path="/a.webm")
     late = origin.film(Answer(404), Answer(kind="image/png"), path="/b")
     job = complete(good, {"text": "an object"}, late, "no URL")
     copier.archive(job.id)
     assert len(happened(service)) == 1
+    at.ahead += 15
     copier.archive(job.id)
     assert sorted(origin.gets) == ["/a.webm", "/b", "/b"]
     assert whole(folder) == [f"{job.id}/0.webm", f"{job.id}/2.png"]
@@ -234,13 +236,14 @@ def test_nothing_is_archived_where_it_is_switched_off(build, origin: Origin, ser
 
 
 def test_an_archive_that_cannot_be_written_to_is_tried_again(
-    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path
+    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path, at: Time
 ) -> None:
     folder.write_text("no directory")
     job = complete(origin.film())
     copier.archive(job.id)
     assert last_line(service, job).startswith("not archived: the archive cannot be written to: ")
     folder.unlink()
+    at.ahead += 15
     copier.archive(job.id)
     assert whole(folder) == [f"{job.id}/0.mp4"]
 
@@ -258,20 +261,41 @@ def test_what_an_attempt_left_behind_goes_with_the_next(
 # -- claims -----------------------------------------------------------------------------------------------
 
 
-def test_two_copiers_of_one_job_do_it_once(
+def test_a_doubled_bell_finds_nothing_to_do(
+    service: Service, complete: Complete, copier: Archivist, origin: Origin
+) -> None:
+    job = complete(origin.film())
+    claimed = service.jobs.begin_copy(job.id, "worker-2")
+    assert claimed is not None
+    assert CLAIM_MS / 1000 - 5 < due_in(service, job) <= CLAIM_MS / 1000
+    copier.archive(job.id)
+    assert origin.gets == []
+    assert service.jobs.still_copying(claimed)
+
+
+def test_one_bell_is_enough_for_everything_that_is_due(
+    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path
+) -> None:
+    jobs = [complete(origin.film()) for _ in range(3)]
+    copier.archive(jobs[1].id)
+    assert whole(folder) == sorted(f"{job.id}/0.mp4" for job in jobs)
+    assert len(origin.gets) == 3
+
+
+def test_an_outcome_that_comes_after_another_took_over_changes_nothing(
     service: Service, complete: Complete, origin: Origin, folder: Path
 ) -> None:
     job = complete(origin.film())
     claimed = service.jobs.begin_copy(job.id, "worker-1")
     assert claimed is not None
-    assert CLAIM_MS / 1000 - 5 < due_in(service, job) <= CLAIM_MS / 1000
+    service.jobs.copier_gone("worker-1")
     archivist(service, "worker-2").archive(job.id)
     assert not service.jobs.still_copying(claimed)
+    service.jobs.copied(claimed, ())
     late = service.jobs.not_copied(claimed, (), "late", again=True, now=False)
-    assert len(late.files) == 1
-    assert late.timeline[-1][1] == "archived"
+    assert (len(late.files), late.timeline[-1][1]) == (1, "archived")
     assert len(happened(service)) == 2
-    assert whole(folder) == [f"{job.id}/0.mp4"]
+    assert due_in(service, job) == math.inf
 
 
 def test_the_claims_of_a_dead_worker_are_free_at_once(
