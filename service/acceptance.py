@@ -96,6 +96,9 @@ class Acceptance:
         try:
             return self.jobs.add(job, ops, guards)
         except StaleRecord as error:
+            if error.guard == "rev":
+                # Nobody else has this id: the answer was lost, and the job has gone on meanwhile.
+                return self.jobs.get(job.id)
             if error.guard == "absent":
                 return self._twin(order)
             if error.guard == "queue":

@@ -104,7 +104,8 @@ class Clock:
     def _holders(self) -> set[str]:
         """Whose the open claims and submissions are."""
         rows = [job.submission for job in self._window() if job.state is JobState.SUBMITTING]
-        found = {row.incarnation for row in rows if row}
+        (copiers,) = self.service.store.read(lambda pipe: pipe.hvals(rediskeys.ARCHIVING))
+        found = {row.incarnation for row in rows if row} | {each.decode() for each in copiers}
         return found | {token.rpartition(".")[0] for token in claimed(self.service)}
 
     def _free(self, incarnation: str) -> None:
