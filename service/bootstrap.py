@@ -88,7 +88,7 @@ class Service:
 
     @cached_property
     def doorbells(self) -> Doorbells:
-        return Doorbells(connect(self.url), together=self.role == "web")
+        return Doorbells(connect(self.url))
 
     @cached_property
     def apikeys(self) -> ApiKeys:
@@ -121,6 +121,7 @@ class Service:
             token=self.token,
             event_id=lambda: sortable_id("evt_", self.clock()),
             max_in_flight=settings.max_in_flight,
+            bell=self.doorbells.submit_bell(),
             submit_for=settings.submit_for,
             api_url=lambda: settings.api_url or self.public_url,
             tells_processing=self.endpoints.tells_processing,
@@ -128,7 +129,7 @@ class Service:
             archives=self.depot is not None,
             shown=self.shown,
         )
-        return Jobs(self.store, context, self.doorbells.ring)
+        return Jobs(self.store, context)
 
     @cached_property
     def depot(self) -> Depot | None:

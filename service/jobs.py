@@ -27,11 +27,9 @@ class Jobs(Submitting, Settling, Archiving):
     def _of_vendor(self, *ops: Op) -> None:
         (rev,) = self.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "rev"))
         try:
-            let_in = self.store.commit(Change(rediskeys.VENDOR, int(rev or 0), self.context.token(), ops))
+            self.store.commit(Change(rediskeys.VENDOR, int(rev or 0), self.context.token(), ops))
         except StaleRecord:
             return
-        if let_in:
-            self.ring(let_in)
 
     def wait_again(self, job_id: str) -> Job:
         """A refused job's delay is over: back to its place in the waiting set."""

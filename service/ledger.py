@@ -30,6 +30,8 @@ class Context:
     event_id: Callable[[], str]
     dice: Callable[[], float] = random.random
     max_in_flight: int = 100
+    bell: tuple[Word, ...] = ()
+    """What is written for each job that is let in: `service.queue.Doorbells.submit_bell`."""
     submit_for: float = 3600.0
     api_url: Callable[[], str] = str
     overdue_after: Callable[[str], float] = lambda _model: 900.0
@@ -53,12 +55,11 @@ class Decision:
 
 
 class Ledger:
-    """The jobs of every workspace. ``ring`` is told of jobs that were let into the window."""
+    """The jobs of every workspace."""
 
-    def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
+    def __init__(self, store: Store, context: Context) -> None:
         self.store = store
         self.context = context
-        self.ring = ring
 
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
@@ -130,7 +131,7 @@ class Ledger:
         return ("wait", job.workspace, job.id, job.place)
 
     def _admit(self) -> Op:
-        return ("admit", self.context.max_in_flight)
+        return ("admit", self.context.max_in_flight, *self.context.bell)
 
     def _change(self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None) -> Job:
         """``first``: the job as the caller has just read it."""
@@ -169,9 +170,7 @@ class Ledger:
             decision.guards,
             subject=job.id,
         )
-        let_in = self.store.commit(change)
-        if let_in:
-            self.ring(let_in)
+        self.store.commit(change)
         return changed(job, rev=rev + 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
@@ -22,8 +21,8 @@ SLOW_DOWN = "slow_down"
 class Submitting(Ledger):
     """The verbs from acceptance to the vendor's answer."""
 
-    def __init__(self, store: Store, context: Context, ring: Callable[[list[str]], None]) -> None:
-        super().__init__(store, context, ring)
+    def __init__(self, store: Store, context: Context) -> None:
+        super().__init__(store, context)
         self._conclusions = {
             Outcome.ACCEPTED: self._accepted,
             Outcome.REFUSED: self._refused,

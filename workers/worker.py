@@ -10,6 +10,7 @@ import logging
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -43,11 +44,11 @@ class ClosedJob(Job):
 
     @property
     def func(self) -> Any:
-        """The task; raises ValueError for any other name."""
+        """The task for the job that the entry's id names; raises ValueError for any other name."""
         name = self.func_name or ""
         if name not in TASKS.values():
             raise ValueError(f"{name[:80]} is no task")
-        return getattr(tasks, name.rpartition(".")[2])
+        return partial(getattr(tasks, name.rpartition(".")[2]), self.id.partition("-")[2])
 
 
 class StoppableQueue(Queue):
