@@ -37,6 +37,7 @@ from service.errors import HookreelError
 from service.supervisor import Supervisor
 
 NAMES = ("subscriber 1", "subscriber 2")
+KEEPER = "archive"
 _INTERRUPTED = 130
 
 
@@ -133,30 +134,31 @@ def _run(body: dict[str, Any], output: Path, board: Board, data_dir: Path) -> Fo
     begun = time.monotonic()
     environ = {**clean_environment(os.environ), "HOOKREEL_DATA_DIR": str(data_dir)}
     house = up.prepare(environ, "127.0.0.1", 0)
-    with Supervisor(house.environ, data_dir / "logs", board.say) as supervisor, _subscribers() as subscribers:
+    with Supervisor(house.environ, data_dir / "logs", board.say) as supervisor, _listening() as listeners:
         with board:
             up.start(house, supervisor)
             if supervisor.stopping:
                 return STOPPED
             ready = time.monotonic() - begun
             board.ready(ready, house.url)
-            found = _watched(supervisor, _story(house, subscribers, board), body, output)
+            found = _watched(supervisor, _story(house, listeners, board), body, output)
         if not found.stopped:
-            board.results(subscribers, found.ledger)
+            board.results(listeners[:-1], found.ledger)
         if found.output:
             board.film(found.output, _about(found.output))
         return replace(found, seconds={"ready": round(ready, 3), **found.seconds})
 
 
 @contextmanager
-def _subscribers() -> Iterator[tuple[Subscriber, ...]]:
+def _listening() -> Iterator[tuple[Subscriber, ...]]:
     with ExitStack() as stack:
-        yield tuple(stack.enter_context(closing(Subscriber(name))) for name in NAMES)
+        yield tuple(stack.enter_context(closing(Subscriber(name))) for name in (*NAMES, KEEPER))
 
 
-def _story(house: up.House, subscribers: tuple[Subscriber, ...], board: Board) -> Story:
+def _story(house: up.House, listeners: tuple[Subscriber, ...], board: Board) -> Story:
     key = house.api_key.read_text(encoding="utf-8").strip()
-    return Story(house.url, house.sandbox_url or "", key, subscribers, board.reach)
+    *subscribers, keeper = listeners
+    return Story(house.url, house.sandbox_url or "", key, tuple(subscribers), keeper, board.reach)
 
 
 def _watched(supervisor: Supervisor, story: Story, body: dict[str, Any], output: Path) -> Found:
@@ -167,7 +169,7 @@ def _watched(supervisor: Supervisor, story: Story, body: dict[str, Any], output:
             supervisor.tick(0.1)
         if supervisor.stopping:
             # Its waits are let go here, its calls end with their servers or in a second.
-            for each in story.subscribers:
+            for each in (*story.subscribers, story.keeper):
                 each.close()
             return STOPPED
         return future.result()

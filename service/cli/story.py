@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,10 @@ import requests
 from service.cli.subscriber import Subscriber
 
 MODEL: Final = "minimax/hailuo-02/fast"
-STAGES: Final = ("accepted", "submitted", "rendering", "called back", "verified", "delivered", "delivered")
+STAGES: Final = (
+    *("accepted", "submitted", "rendering", "called back", "verified"),
+    *("delivered", "delivered", "archived"),
+)
 PATIENCE: Final = 120.0
 """Seconds for all of it; a film of 10 s takes 2 to 20, by the machine."""
 _LOOK_UP: Final = 1
@@ -46,12 +50,16 @@ WHOLE: Final = {"posts": 1, "result_gets": 0, "callbacks": 1, "expected": 2, "ve
 
 @dataclass
 class Story:
-    """One photograph on its way. ``told`` gets each stage that is over, its seconds, and a remark."""
+    """One photograph on its way. ``keeper`` hears of its copy alone.
+
+    ``told`` gets each stage that is over, its seconds, and a remark.
+    """
 
     service: str
     sandbox: str
     key: str
     subscribers: tuple[Subscriber, ...]
+    keeper: Subscriber
     told: Callable[[str, float, str], None]
 
     def __post_init__(self) -> None:
@@ -71,8 +79,8 @@ class Story:
     def subscribe(self) -> None:
         """Make an endpoint for each subscriber."""
         for each in self.subscribers:
-            body = {"url": each.url, "format": "standard", "description": f"demo: {each.name}"}
-            each.secret = self._call("POST", "/v1/endpoints", json=body)["secret"]
+            self._subscribe(each)
+        self._subscribe(self.keeper, event_types=["prediction.archived"])
 
     def follow(self, body: Mapping[str, Any]) -> None:
         """Submit ``body`` and wait until every subscriber has heard of its end.
@@ -98,14 +106,18 @@ class Story:
         return Ledger(counts["submit"], counts["result_get"], counts["callback"], expected, verified)
 
     def save(self, output: Path) -> Path:
-        """Keep the film of the event that the first subscriber got. Raises `StoryFailed`."""
+        """Take the film out of the archive, once it is there. Raises `StoryFailed`."""
         event = self.subscribers[0].events[0].event or {}
         if event["type"] != "prediction.completed":
             raise StoryFailed(f"there is no video: {event['data']['error'] or event['data']['status']}")
+        film = self._archived()
         draft = output.with_name(f".{output.name}.part")
         try:
-            with self._get(event["data"]["outputs"][0], stream=True) as answer, draft.open("wb") as file:
+            with self._get(film["url"], stream=True) as answer, draft.open("w+b") as file:
                 file.writelines(answer.iter_content(65_536))
+                file.seek(0)
+                if hashlib.file_digest(file, "sha256").hexdigest() != film["sha256"]:
+                    raise StoryFailed("the video is not the one that was archived")
             draft.replace(output)
         except requests.RequestException:
             raise
@@ -114,6 +126,19 @@ class Story:
         finally:
             draft.unlink(missing_ok=True)
         return output
+
+    def _archived(self) -> dict[str, Any]:
+        """What is told of the film's copy; the vendor's is gone after a week."""
+        if not self.keeper.wait(self._deadline):
+            raise StoryFailed(self._silence(self.keeper))
+        event = self.keeper.events[0].event or {}
+        film: dict[str, Any] = event["data"]["files"][0]
+        self._tell("archived", f"{film['bytes'] / 1000:.0f} kB, with a link that stays good")
+        return film
+
+    def _subscribe(self, subscriber: Subscriber, **more: Any) -> None:
+        body = {"url": subscriber.url, "description": f"demo: {subscriber.name}", **more}
+        subscriber.secret = self._call("POST", "/v1/endpoints", json=body)["secret"]
 
     def _watch_the_vendor(self) -> None:
         """The stages that the sandbox's book shows; a job that fails on its way has fewer."""
