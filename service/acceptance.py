@@ -135,7 +135,7 @@ class Acceptance:
             workspace=order.workspace,
             model=order.input.model,
             created_at=at,
-            place=at * PLACES_A_MS + next(self._places) % PLACES_A_MS,
+            place=self.jobs.context.time() * PLACES_A_MS + next(self._places) % PLACES_A_MS,
             input=order.input.fields,
             blobs={name: len(data) for name, data in blobs.items()},
             metadata=order.metadata,

@@ -44,7 +44,7 @@ class Archiving(Ledger):
             begun = replace(job, copies=job.copies + 1)
             claimed.append(begun)
             ops = (
-                ("ZADD", rediskeys.ARCHIVE, now + CLAIM_MS, job.id),
+                ("ZADD", rediskeys.ARCHIVE, self.context.time() + CLAIM_MS, job.id),
                 ("HSET", rediskeys.ARCHIVING, job.id, incarnation),
             )
             return Decision(begun, ops)
@@ -54,7 +54,7 @@ class Archiving(Ledger):
 
     def due_copy(self) -> str | None:
         """A job whose outputs may be copied now."""
-        now = self.context.clock()
+        now = self.context.time()
         (ids,) = self.store.read(lambda pipe: pipe.zrangebyscore(rediskeys.ARCHIVE, "-inf", now, 0, 1))
         return ids[0].decode() if ids else None
 
@@ -79,7 +79,7 @@ class Archiving(Ledger):
             if not _holds(job, claimed):
                 return _late(job, claimed)
             kept, line = replace(job, files=files), f"not archived: {why}"
-            due = self.context.clock() + (0 if now else self._delay(job))
+            due = self.context.time() + (0 if now else self._delay(job))
             if not again or due > job.ended_at + KEPT_BY_THE_VENDOR_MS:
                 return self._given_up(kept, line)
             if all(line != told for _, told in job.timeline):
@@ -97,7 +97,7 @@ class Archiving(Ledger):
 
     def _free(self, job_id: str) -> None:
         def decide(job: Job) -> Decision | None:
-            again: tuple[Op, ...] = (("ZADD", rediskeys.ARCHIVE, self.context.clock(), job.id),)
+            again: tuple[Op, ...] = (("ZADD", rediskeys.ARCHIVE, self.context.time(), job.id),)
             return Decision(job, (*_released(job), *(again if _wanted(job) else ())))
 
         try:
@@ -119,7 +119,7 @@ class Archiving(Ledger):
         """The writes that come with a deletion: no copy is begun any more, and those there are go."""
         if not job.copies:
             return (("ZREM", rediskeys.ARCHIVE, job.id),)
-        now = self.context.clock()
+        now = self.context.time()
         return (("ZREM", rediskeys.ARCHIVE, job.id), ("ZADD", rediskeys.DISCARD, now, job.id))
 
     def _archived(self, job: Job) -> Decision:

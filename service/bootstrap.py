@@ -25,6 +25,7 @@ from service.events import EventLog
 from service.inquiry import Inquiry, Patience
 from service.jobs import Jobs
 from service.ledger import Context
+from service.mending import Mender
 from service.notices import Notices
 from service.presence import Presence
 from service.queue import Doorbells
@@ -32,6 +33,7 @@ from service.records import Job
 from service.sealing import Sealer
 from service.settings import Settings
 from service.store import Store
+from service.timekeeping import ServiceTime
 from service.vendor import Vendor
 
 VERSION = "0.1.0"
@@ -68,6 +70,10 @@ class Service:
     @cached_property
     def store(self) -> Store:
         return Store(self.url)
+
+    @cached_property
+    def time(self) -> Callable[[], int]:
+        return ServiceTime(self.store, boottime).now
 
     @cached_property
     def sealer(self) -> Sealer:
@@ -118,6 +124,7 @@ class Service:
         settings = self.settings
         context = Context(
             clock=self.clock,
+            time=self.time,
             token=self.token,
             event_id=lambda: sortable_id("evt_", self.clock()),
             max_in_flight=settings.max_in_flight,
@@ -149,6 +156,10 @@ class Service:
     @cached_property
     def inquiry(self) -> Inquiry:
         return Inquiry(self.jobs, self.vendor, self.settings.on_uncertain)
+
+    @cached_property
+    def mender(self) -> Mender:
+        return Mender(self.jobs, self.events, self.endpoints, self.settings.retry_schedule)
 
     @cached_property
     def acceptance(self) -> Acceptance:

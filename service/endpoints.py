@@ -14,7 +14,7 @@ from service.events import COMPLETED, FAILED, PROCESSING
 from service.records import Endpoint, dump_endpoint, load_endpoint
 from service.sealing import Sealer
 from service.signing import new_secret
-from service.store import Change, StaleRecord, Store, Word
+from service.store import RELIST, Change, StaleRecord, Store, Word
 
 SECRET_BYTES = 24
 
@@ -126,6 +126,18 @@ class Endpoints:
             except StaleRecord:
                 continue
 
+    def relist(self, endpoint_id: str) -> int:
+        """Put a workspace's endpoint back into its list, which has lost it; 1 if that was so."""
+        (endpoint,) = self.find_all([endpoint_id])
+        if endpoint is None:
+            return 0
+        workspace = endpoint.workspace
+        listed = (rediskeys.endpoints(workspace), endpoint.created_at, endpoint.id)
+        put = int(self.store.run(RELIST, [endpoint.rev, *listed], [rediskeys.endpoint(endpoint_id)]))
+        if put:
+            self.store.write(lambda pipe: pipe.hincrby(rediskeys.workspace(workspace), "endpoints", 1))
+        return put
+
     def delete(self, workspace: str, endpoint_id: str) -> None:
         """Gone at once; its open deliveries are cancelled as a forwarder meets them. Raises `NotFound`."""
         self.get(workspace, endpoint_id)
@@ -174,7 +186,7 @@ class Endpoints:
 
     def _commit(self, endpoint: Endpoint, ops: tuple[tuple[Word, ...], ...]) -> Endpoint:
         key = rediskeys.endpoint(endpoint.id)
-        kept: tuple[Word, ...] = ("HSET", key, "doc", dump_endpoint(endpoint))
+        kept: tuple[Word, ...] = ("HSET", key, "doc", dump_endpoint(endpoint), "ws", endpoint.workspace)
         self.store.commit(Change(key, endpoint.rev, self.new_id(), (kept, *ops), subject=endpoint.id))
         return replace(endpoint, rev=endpoint.rev + 1)
 

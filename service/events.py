@@ -11,7 +11,7 @@ from schemas.predictions import prediction_object, rfc3339
 from schemas.states import OUR_CODES, PRESUMED, JobState, wire_status
 from service import rediskeys
 from service.records import Job, squeeze, unsqueeze
-from service.store import Store, Word
+from service.store import RESTREAM, Store, Word
 
 PROCESSING = "prediction.processing"
 COMPLETED = "prediction.completed"
@@ -141,34 +141,22 @@ class EventLog:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def put_back(self, event_id: str, own_endpoint: Callable[[str], str]) -> None:
-        """An event that is not fanned out and in no stream any more goes back into its stream.
+    def put_back(self, ids: list[str], own_endpoints: Callable[[list[str]], list[str]]) -> int:
+        """Events that wait for their fan-out and are in no stream any more go back into it; how many did.
 
-        ``own_endpoint``: a job's own endpoint, by the job's id.
+        ``own_endpoints``: the jobs' own endpoints, by the jobs' ids.
         """
-        key = rediskeys.event(event_id)
-        (fields,) = self.store.read(lambda pipe: pipe.hmget(key, "ws", "job", "entry", "doc"))
-        workspace, job, entry, doc = fields
-        if doc is None:
-            self.store.write(lambda pipe: pipe.zrem(rediskeys.OPEN_EVENTS, event_id))
-            return
-        if entry is None:
-            return
-        stream = rediskeys.stream(workspace.decode())
-        seq, standing = self.store.read(
-            lambda pipe: pipe.zscore(rediskeys.events(workspace.decode()), event_id).xrange(
-                stream, entry, entry
-            )
-        )
-        if not standing:
-            body = json.loads(body_of(doc))
-            channel = body["data"]["channel"] or ""
-            row: dict[Any, Any] = {
-                "e": event_id,
-                "s": int(seq),
-                "t": body["type"],
-                "c": channel,
-                "w": own_endpoint(job.decode()),
-            }
-            (added,) = self.store.write(lambda pipe: pipe.xadd(stream, row))
-            self.store.write(lambda pipe: pipe.hset(key, "entry", added))
+        names = ("job", "entry", "doc")
+        rows = self.store.read(lambda pipe: [pipe.hmget(rediskeys.event(each), names) for each in ids])
+        waiting = [(each, *row) for each, row in zip(ids, rows, strict=True) if row[1] and row[2]]
+        own = own_endpoints([job.decode() for _, job, _, _ in waiting])
+        calls = [
+            (RESTREAM, (), [event, entry, *_stream_fields(doc), endpoint])
+            for (event, _, entry, doc), endpoint in zip(waiting, own, strict=True)
+        ]
+        return sum(self.store.run_all(calls)) if calls else 0
+
+
+def _stream_fields(doc: bytes) -> tuple[str, str]:
+    body = json.loads(body_of(doc))
+    return body["type"], body["data"]["channel"] or ""

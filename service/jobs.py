@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from schemas.states import HOLDS_SLOT, JobState
 from service import rediskeys
 from service.archiving import Archiving
-from service.errors import Conflict
+from service.errors import Conflict, NotFound
 from service.ledger import Decision, Op
 from service.records import Job
 from service.settling import Settling
@@ -41,6 +43,11 @@ class Jobs(Submitting, Settling, Archiving):
             return Decision(job, back)
 
         return self._change(job_id, decide)
+
+    def touch(self, job_id: str) -> None:
+        """Write a record anew as it is, so that everything stands in it that this version keeps there."""
+        with contextlib.suppress(NotFound):
+            self._change(job_id, Decision)
 
     def leave(self, job_id: str) -> None:
         """A slot held by a job that does not need it (the record says so) is given back."""

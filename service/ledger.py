@@ -23,9 +23,13 @@ MAYBE_BILLED = "The outcome of this submission is unknown: the vendor may have m
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know of the outside: the time (ms), fresh tokens, dice in [0, 1), and the limits."""
+    """What a rule may know of the outside: the time (ms), fresh tokens, dice in [0, 1), and the limits.
+
+    ``clock`` tells people when something was; ``time`` is the service's, in which everything is due.
+    """
 
     clock: Callable[[], int]
+    time: Callable[[], int]
     token: Callable[[], str]
     event_id: Callable[[], str]
     dice: Callable[[], float] = random.random
@@ -95,17 +99,17 @@ class Ledger:
             ("ZREM", rediskeys.LATER, old.id),
             ("ZREM", rediskeys.SILENT, old.id),
             ("ZREM", rediskeys.waiting(old.workspace), old.id),
-            ("ZADD", rediskeys.FINAL, now, old.id),
+            ("ZADD", rediskeys.FINAL, self.context.time(), old.id),
             *drop_blobs(old),
-            *self._to_archive(new, now),
+            *self._to_archive(new),
             self._admit(),
         )
         return Decision(changed(new, ended_at=now, blobs={}), ops, event=events.final_kind(new))
 
     def _taken(self, job: Job, upstream_id: str) -> Decision:
         """The vendor has the task: images go; it is looked up when nothing is heard for too long."""
-        now = self.context.clock()
-        processing = moved(job, JobState.PROCESSING).noting(now, "processing", upstream_id=upstream_id)
+        now, said = self.context.time(), self.context.clock()
+        processing = moved(job, JobState.PROCESSING).noting(said, "processing", upstream_id=upstream_id)
         overdue = now + int(self.context.overdue_after(job.model) * 1000)
         ops = (
             *drop_blobs(job),
@@ -119,13 +123,13 @@ class Ledger:
         told = self.context.tells_processing(job.workspace)
         return Decision(changed(processing, blobs={}), ops, event=events.PROCESSING if told else "")
 
-    def _to_archive(self, job: Job, now: int) -> tuple[Op, ...]:
+    def _to_archive(self, job: Job) -> tuple[Op, ...]:
         wanted = self.context.archives and job.state is JobState.COMPLETED and job.uncopied
-        return (("ZADD", rediskeys.ARCHIVE, now, job.id),) if wanted else ()
+        return (("ZADD", rediskeys.ARCHIVE, self.context.time(), job.id),) if wanted else ()
 
     def _ours(self, upstream_id: str) -> Op:
         """The vendor's task is known to be a job's."""
-        return ("ZADD", rediskeys.UPSTREAM, self.context.clock(), upstream_id)
+        return ("ZADD", rediskeys.UPSTREAM, self.context.time(), upstream_id)
 
     def _wait(self, job: Job) -> Op:
         return ("wait", job.workspace, job.id, job.place)

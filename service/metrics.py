@@ -25,7 +25,7 @@ _GAUGES: Final = {
     "jobs_uncertain": "Jobs of which nobody knows whether the vendor has them.",
     "window_in_use": "Jobs at the vendor, or on their way there.",
     "window_limit": "Jobs that may be at the vendor at once.",
-    "events_open": "Events that are not fanned out to deliveries yet.",
+    "events_open": "Events that owe something: their fan-out, or a delivery.",
     "deliveries_in_flight": "Attempts at deliveries under way.",
     "pending_image_bytes": "Bytes of images that wait for their submission.",
     "pending_image_bytes_limit": "Bytes of images that may wait.",

@@ -104,7 +104,7 @@ def stream(workspace_name: str) -> str:
 
 
 def event(event_id: str) -> str:
-    """hash: doc (body), ws, job, entry (in the stream), open (what is owed), <endpoint> -> line.
+    """hash: doc (body), ws, job, seq, entry (in the stream), open (what is owed), <endpoint> -> line.
 
     ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
     """
@@ -122,7 +122,7 @@ def endpoints(workspace_name: str) -> str:
 
 
 def endpoint(endpoint_id: str) -> str:
-    """hash: rev, tok, doc. Goes when deleted; a job's own endpoint with the job."""
+    """hash: rev, tok, doc, ws (of a workspace's). Goes when deleted; a job's own endpoint with the job."""
     return f"{PREFIX}endpoint:{endpoint_id}"
 
 

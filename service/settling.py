@@ -100,7 +100,8 @@ class Settling(Ledger):
             interval = min(self.context.overdue_after(job.model) * 2**job.looks, LONGEST_INTERVAL)
             looked = job.noting(now, "looked up", looks=job.looks + 1)
             claimed.append(looked)
-            return Decision(looked, (("ZADD", rediskeys.SILENT, now + int(interval * 1000), job.id),))
+            due = self.context.time() + int(interval * 1000)
+            return Decision(looked, (("ZADD", rediskeys.SILENT, due, job.id),))
 
         self._change(job_id, decide)
         return claimed[-1] if claimed else None

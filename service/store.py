@@ -111,6 +111,15 @@ CLAIM = Script("claim")
 OUTCOMES = Script("outcomes")
 CLAIMS_OF = Script("claims_of")
 PRUNE = Script("prune")
+MEND_EVENTS = Script("mend_events")
+MEND_JOBS = Script("mend_jobs")
+MEND_LISTS = Script("mend_lists")
+RELIST = Script("relist")
+RESTREAM = Script("restream")
+RECOUNT = Script("recount")
+MISSING = Script("missing")
+IN_WINDOW = Script("window")
+SHIFT = Script("shift")
 
 
 class Store:

@@ -51,17 +51,16 @@ class Submitting(Ledger):
                 pipe.hmget(rediskeys.job(job_id), "rev", "doc")
                 .zscore(rediskeys.WINDOW, job_id)
                 .hmget(rediskeys.VENDOR, "unknowns", "probe", "not_before")
-                .time()
             )
         )
-        (rev, data), admitted, (unknowns, probe, not_before), (seconds, micros) = asked
+        (rev, data), admitted, (unknowns, probe, not_before) = asked
         if data is None or admitted is None:
             return None
         job = load_job(int(rev), data)
         if job.state is not JobState.QUEUED:
             return None
         paused = int(unknowns or 0) >= UNKNOWNS_THAT_PAUSE and (probe or b"").decode() != job_id
-        if paused or int(not_before or 0) > seconds * 1000 + micros // 1000:
+        if paused or int(not_before or 0) > self.context.time():
             self._give_back(job)
             return None
         return job
@@ -135,7 +134,7 @@ class Submitting(Ledger):
 
     def _later(self, job: Job, message: str, retry_after: float | None, *, slow: bool = False) -> Decision:
         """Nothing was taken: the slot goes back. A 429 is about all jobs, everything else about this one."""
-        now = self.context.clock()
+        now = self.context.time()
         since = job.refused_since or now
         spread = 0.8 + 0.4 * self.context.dice()
         delay = int(1000 * max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0))
@@ -152,7 +151,7 @@ class Submitting(Ledger):
             ("HDEL", rediskeys.VENDOR, "probe"),
             self._admit(),
         )
-        return Decision(queued.noting(now, f"refused, tried again later: {message}"), ops)
+        return Decision(queued.noting(self.context.clock(), f"refused, tried again later: {message}"), ops)
 
     def _grow(self) -> Op:
         return ("grow", self.context.max_in_flight)
@@ -168,7 +167,7 @@ class Submitting(Ledger):
             ("HINCRBY", rediskeys.VENDOR, "unknowns", 1),
             ("HDEL", rediskeys.VENDOR, "probe"),
             ("leave", job.id),
-            ("ZADD", rediskeys.UNCERTAIN, now, job.id),
+            ("ZADD", rediskeys.UNCERTAIN, self.context.time(), job.id),
             self._admit(),
         )
         return Decision(uncertain, ops)

@@ -51,7 +51,7 @@ class Archivist:
 
     def discard(self, job_id: str) -> None:
         """Remove the copies of a job that is deleted or pruned."""
-        store, later = self.jobs.store, self.jobs.context.clock() + NOT_YET_MS
+        store, later = self.jobs.store, self.jobs.context.time() + NOT_YET_MS
         store.write(lambda pipe: pipe.zadd(rediskeys.DISCARD, {job_id: later}))
         if self.jobs.may_discard(job_id):
             self.depot.remove(job_id)

@@ -105,7 +105,7 @@ local words = {
     redis.call('ZADD', K.events(ws), seq, event)
     redis.call('ZADD', K.OPEN_EVENTS, now, event)
     local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
-    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1)
+    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1, 'seq', seq)
     redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
   end,
 }

@@ -82,6 +82,7 @@ def build(environ: dict[str, str], at: Time) -> Iterator[Callable[..., Service]]
             f"worker-{os.getpid()}",
             at.ms,
         )
+        service.time = at.ms
         made.append(service)
         return service
 

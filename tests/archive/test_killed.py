@@ -62,7 +62,7 @@ def test_a_worker_killed_in_the_middle_of_a_download_is_followed_by_one_that_end
 ) -> None:
     # The observer's own time goes on, the records' time is the workers' as well.
     clock = Clock(service, Watch(service.store, at.monotonic), at.monotonic)
-    service.clock = Time().ms
+    service.clock = service.time = Time().ms
     job = complete(origin.film(Answer(pause=30), Answer()))
     clock.tick()
     with worker(environ) as first:

@@ -25,7 +25,7 @@ from service.submission import Submitter
 from tests.store.cutter import Cutter
 from tests.store.test_forwarder import Receiver, forwarding
 from tests.waiting import eventually
-from workers.clock import REBUILD_AFTER_MS, SEARCH_EVERY, Clock
+from workers.clock import SEARCH_EVERY, Clock
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
@@ -201,9 +201,7 @@ def test_an_event_that_is_fanned_out_and_not_delivered_for_long_is_left_in_peace
 ) -> None:
     done = fanned_out(service, order(), word())
     service.store.client.zadd(rediskeys.OPEN_EVENTS, {done.events[-1]: 0})
-    now = service.clock()
-    service.clock = lambda: now + REBUILD_AFTER_MS + 1
-    clock.rebuild_streams()
+    clock.mend()
     assert service.store.client.xlen(rediskeys.stream("default")) == 0
 
 
