@@ -128,7 +128,6 @@ class Service:
             token=self.token,
             event_id=lambda: sortable_id("evt_", self.clock()),
             max_in_flight=settings.max_in_flight,
-            bell=self.doorbells.submit_bell(),
             submit_for=settings.submit_for,
             api_url=lambda: settings.api_url or self.public_url,
             tells_processing=self.endpoints.tells_processing,

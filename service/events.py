@@ -13,6 +13,8 @@ from service import rediskeys
 from service.records import Job, squeeze, unsqueeze
 from service.store import RESTREAM, Store, Word
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
 PROCESSING = "prediction.processing"
 COMPLETED = "prediction.completed"
 FAILED = "prediction.failed"
@@ -132,7 +134,7 @@ def bare_prediction(body: bytes) -> bytes:
 
 
 def _compact(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(document).encode()
 
 
 class EventLog:

@@ -34,8 +34,6 @@ class Context:
     event_id: Callable[[], str]
     dice: Callable[[], float] = random.random
     max_in_flight: int = 100
-    bell: tuple[Word, ...] = ()
-    """What is written for each job that is let in: `service.queue.Doorbells.submit_bell`."""
     submit_for: float = 3600.0
     api_url: Callable[[], str] = str
     overdue_after: Callable[[str], float] = lambda _model: 900.0
@@ -135,7 +133,7 @@ class Ledger:
         return ("wait", job.workspace, job.id, job.place)
 
     def _admit(self) -> Op:
-        return ("admit", self.context.max_in_flight, *self.context.bell)
+        return ("admit", self.context.max_in_flight)
 
     def _change(self, job_id: str, decide: Callable[[Job], Decision | None], first: Job | None = None) -> Job:
         """``first``: the job as the caller has just read it."""

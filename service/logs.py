@@ -10,42 +10,43 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from schemas.predictions import rfc3339
+
 if TYPE_CHECKING:
     from service.deliveries import Claim, Verdict
     from service.sender import Outcome
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def configure(level: str, role: str) -> None:
     """Every logger of this process writes JSON lines from ``level`` up; ``role`` is on each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                structlog.stdlib.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                _fields,
-            ],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                lambda _logger, _name, line: {"role": role, **line},
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_lines(role)]))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Libraries that log each of their own steps; ours is the line that matters.
     for noisy in ("rq", "rq.worker", "werkzeug", "urllib3", "_granian"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 
 
-def _fields(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What was given as ``extra`` becomes fields of the line."""
-    record: logging.LogRecord = line["_record"]
-    line.update({name: value for name, value in vars(record).items() if name not in _KNOWN})
-    return line
+def _lines(role: str) -> structlog.typing.Processor:
+    """One step for the whole line: a chain of them cost a tenth of a callback."""
+
+    def render(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> str:
+        record: logging.LogRecord = line["_record"]
+        told = {
+            "role": role,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "timestamp": rfc3339(record.created),
+        }
+        told.update({name: value for name, value in vars(record).items() if name not in _KNOWN})
+        if record.exc_info:
+            told["exception"] = logging.Formatter().formatException(record.exc_info)
+        return _ENCODER.encode(told)
+
+    return render
 
 
 class AttemptLog:
@@ -77,7 +78,7 @@ class AttemptLog:
             "duration_ms": outcome.duration_ms,
             "verdict": verdict.word,
         }
-        self._lines.append(json.dumps(line, separators=(",", ":")))
+        self._lines.append(_ENCODER.encode(line))
 
     def flush(self) -> None:
         """Write what was noted."""

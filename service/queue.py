@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -46,18 +47,6 @@ class Doorbells:
         self.queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
         self.copies = Queue(COPIES, connection=connection, serializer=JSONSerializer)
 
-    def submit_bell(self) -> tuple[str | bytes | int, ...]:
-        """What scripts/commit.lua writes for each job that it admits, so that the entry is part of the move.
-
-        The queue's key, what comes before the job's id in an entry's key and in its id, then the entry's
-        fields and values as RQ itself makes them. RQ's own call costs half a millisecond and a round trip.
-        """
-        entry = self.queue.create_job(TASKS[SUBMIT], **_options(SUBMIT, ""))
-        entry.origin = self.queue.name
-        fields = {name: value for name, value in entry.to_dict().items() if value not in ("", None)}
-        flat = [word for pair in fields.items() for word in pair]
-        return (self.queue.key, entry.key, entry.id, *flat)
-
     def copies_waiting(self) -> int:
         """How many entries wait on the queue of copies. Raises `StoreUnavailable`."""
         try:
@@ -85,3 +74,18 @@ def _options(task: str, job_id: str) -> dict[str, Any]:
         "failure_ttl": 3600,
         "description": task,
     }
+
+
+def submit_bell() -> list[bytes]:
+    """What scripts/commit.lua writes for each job that it admits, so that the entry is part of the move.
+
+    The queue's key, what comes before the job's id in an entry's key and in its id, then the entry's fields
+    and values as RQ itself makes them. RQ's own call costs half a millisecond and a round trip.
+    """
+    queue = Queue(QUEUE, connection=Redis(), serializer=JSONSerializer)
+    entry = queue.create_job(TASKS[SUBMIT], **_options(SUBMIT, ""))
+    # The same in every process: the words are part of the script.
+    entry.origin, entry.created_at = queue.name, datetime.fromtimestamp(0, UTC)
+    fields = {name: value for name, value in entry.to_dict().items() if value not in ("", None)}
+    words = [queue.key, entry.key, entry.id, *(word for pair in fields.items() for word in pair)]
+    return [word if isinstance(word, bytes) else str(word).encode() for word in words]

@@ -16,6 +16,7 @@ from schemas.states import FINAL, DeliveryState, JobState, Reason
 
 VERSION = 1
 _SMALL = 256
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 Record = TypeVar("Record")
@@ -34,7 +35,7 @@ def changed(record: Record, **changes: Any) -> Record:
 
 def pack(document: Any) -> bytes:
     """JSON-able to bytes."""
-    return squeeze(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode())
+    return squeeze(_ENCODER.encode(document).encode())
 
 
 def squeeze(raw: bytes) -> bytes:

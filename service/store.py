@@ -29,6 +29,7 @@ from redis.exceptions import (
 from service import rediskeys
 from service.connection import LOST, Idle, connect, is_readable
 from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
+from service.queue import submit_bell
 
 Word = str | bytes | int | float
 
@@ -80,7 +81,13 @@ def _prelude(source: str) -> str:
             lines.append(f"K.{name} = function(x) return '{value('')}' .. x end")
     if "clock()" in source:
         lines.append(_CLOCK)
+    if "BELL" in source:
+        lines.append(f"local BELL = {{{','.join(_quoted(word) for word in submit_bell())}}}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(word: bytes) -> str:
+    return "'" + "".join(f"\\{byte:03d}" for byte in word) + "'"
 
 
 _CLOCK = f"""local function clock()

@@ -6,7 +6,7 @@
 --          member ZSET M   M is in it
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
--- ops      wait WS JOB ORDER · leave JOB · admit LIMIT BELL... · slow LIMIT MS · grow LIMIT · probe
+-- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
 --          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
@@ -38,7 +38,7 @@ end
 local now = clock()
 local result = {'ok'}
 
-local function admit(limit, queue, key, id, ...)
+local function admit(limit)
   local state = redis.call('HMGET', K.VENDOR, 'unknowns', 'probe', 'window', 'not_before')
   if tonumber(state[4] or '0') > now then return end
   limit = math.min(limit, math.max(1, math.floor(tonumber(state[3] or limit))))
@@ -56,10 +56,8 @@ local function admit(limit, queue, key, id, ...)
     if job then
       redis.call('ZADD', K.WINDOW, now, job)
       result[#result + 1] = job
-      if queue then
-        redis.call('HSET', key .. job, ...)
-        redis.call('RPUSH', queue, id .. job)
-      end
+      redis.call('HSET', BELL[2] .. job, unpack(BELL, 4))
+      redis.call('RPUSH', BELL[1], BELL[3] .. job)
       if paused then redis.call('HSET', K.VENDOR, 'probe', job) return end
     end
   end
@@ -99,7 +97,7 @@ local words = {
     if not (probe and redis.call('ZSCORE', K.WINDOW, probe)) then redis.call('HSET', K.VENDOR, 'probe', '1') end
   end,
   leave = function(job) redis.call('ZREM', K.WINDOW, job) end,
-  admit = function(limit, ...) admit(tonumber(limit), ...) end,
+  admit = function(limit) admit(tonumber(limit)) end,
   event = function(ws, job, event, kind, channel, own, doc)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
     redis.call('ZADD', K.events(ws), seq, event)
