@@ -25,6 +25,7 @@ _GAUGES: Final = {
     "jobs_uncertain": "Jobs of which nobody knows whether the vendor has them.",
     "window_in_use": "Jobs at the vendor, or on their way there.",
     "window_limit": "Jobs that may be at the vendor at once.",
+    "copies_due": "Completed jobs whose outputs are not copied yet.",
     "events_open": "Events that owe something: their fan-out, or a delivery.",
     "deliveries_in_flight": "Attempts at deliveries under way.",
     "pending_image_bytes": "Bytes of images that wait for their submission.",
@@ -69,6 +70,7 @@ class StoreCollector(Collector):
                 rediskeys.LATER,
                 rediskeys.UNCERTAIN,
                 rediskeys.WINDOW,
+                rediskeys.ARCHIVE,
                 rediskeys.OPEN_EVENTS,
                 rediskeys.FLIGHT,
             ):
@@ -78,13 +80,15 @@ class StoreCollector(Collector):
             for workspace in workspaces:
                 pipe.zcard(rediskeys.waiting(workspace.decode()))
 
-        later, uncertain, window, events, flight, pending, unknowns, *waiting = self.service.store.read(ask)
+        found = self.service.store.read(ask)
+        later, uncertain, window, copies, events, flight, pending, unknowns, *waiting = found
         return {
             "jobs_waiting": sum(waiting),
             "jobs_postponed": later,
             "jobs_uncertain": uncertain,
             "window_in_use": window,
             "window_limit": self.service.settings.max_in_flight,
+            "copies_due": copies,
             "events_open": events,
             "deliveries_in_flight": flight,
             "pending_image_bytes": int(pending or 0),
