@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import signal
 import threading
 import time
@@ -19,7 +18,6 @@ from typing import Self, TypeVar
 from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
-from service.deliveries import again
 from service.errors import HookreelError, NotFound, Unavailable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
@@ -40,6 +38,8 @@ MOST_COPY_BELLS = 16
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})
 """The state of the jobs that a task is about; whoever is due and in another has no business there."""
 INTERRUPTED = "interrupted"
+MOST_ATTEMPTS = 50
+"""As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
 WINDOW_BUDGET = 0.008
 """Seconds of a pass; a window that is larger than that is gone through in several."""
@@ -47,12 +47,11 @@ WINDOW_BUDGET = 0.008
 
 @dataclass
 class Clock:
-    """``monotonic`` in seconds, ``dice`` in [0, 1)."""
+    """``monotonic`` in seconds."""
 
     service: Service
     watch: Watch
     monotonic: Callable[[], float] = time.monotonic
-    dice: Callable[[], float] = random.random
     boottime: Callable[[], float] = boottime
     _asked: dict[tuple[str, str], float] = field(default_factory=dict)
     _next_probe: float = 0.0
@@ -136,10 +135,12 @@ class Clock:
         self.watch.forget(incarnation)
 
     def _free_claims(self, incarnation: str) -> None:
-        """A claim without an outcome counts as a failed attempt."""
-        schedule = self.service.settings.retry_schedule
+        """A claim without an outcome counts as a failed attempt.
+
+        The endpoint is not to blame: it is tried again at once, and once more after the schedule's end.
+        """
         lost = Attempt(self.service.clock(), None, INTERRUPTED, 0).item()
-        freed = free(self.service, incarnation, lambda n: again(n, schedule, 2 * self.dice() - 1), lost)
+        freed = free(self.service, incarnation, lambda n: "r0" if n < MOST_ATTEMPTS else "x", lost)
         logging.getLogger(__name__).info("claims.freed", extra={"incarnation": incarnation, "claims": freed})
 
     # -- jobs -------------------------------------------------------------------------------------------

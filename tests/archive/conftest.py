@@ -132,7 +132,7 @@ def copier(service: Service) -> Archivist:
 
 @pytest.fixture
 def clock(service: Service, at: Time) -> Clock:
-    return Clock(service, Watch(service.store, at.monotonic), at.monotonic, dice=lambda: 0.5)
+    return Clock(service, Watch(service.store, at.monotonic), at.monotonic)
 
 
 def happened(service: Service) -> list[dict[str, Any]]:

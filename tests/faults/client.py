@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 IMAGE = Path(__file__).parents[1] / "data" / "rocket.jpg"
+T2V, I2V = "minimax/hailuo-02/t2v-pro", "minimax/hailuo-02/fast"
 PATIENCE = 8.0
 OK = 200
 TRY_AGAIN = {None, 409, 429, 502, 503, 504}
@@ -71,15 +72,22 @@ class Client:
 
     def _order(self, number: int) -> Order:
         prompt, kind = f"job {number}", self._dice.random()
-        order = Order(f"key-{number}", prompt, "minimax/hailuo-02/t2v-pro")
+        order = Order(f"key-{number}", prompt, T2V)
         if kind < 0.25:
-            order.model, order.image = "minimax/hailuo-02/fast", True
+            order.model, order.image = I2V, True
         elif kind < 0.5:
             order.channel = "vip"
             order.query = "?channel=vip"
         elif kind < 0.7:
             order.own = f"/own/{number}"
             order.query = f"?webhook={quote(self._hooks + order.own, safe='')}"
+        return order
+
+    def place(self, prompt: str, **fields: Any) -> Order:
+        """One job, accepted."""
+        order = Order(f"key-{len(self.orders)}", prompt, **{"model": T2V, **fields})
+        self.orders.append(order)
+        self.submit(order)
         return order
 
     def submit(self, order: Order) -> None:
@@ -105,6 +113,12 @@ class Client:
             return error.code, error.read()[:500].decode(errors="replace")
         except (OSError, ValueError, http.client.HTTPException) as error:
             return None, str(error)
+
+    def job(self, order: Order) -> dict[str, Any]:
+        """What the service says of it."""
+        status, told = self.call("GET", f"/v1/jobs/{order.job}")
+        assert status == OK, told
+        return dict(told)
 
     def waits(self) -> bool:
         """Whether some order has no answer yet."""

@@ -32,10 +32,10 @@ ANSWERS = {
     "400": 4,
 }
 CALLBACKS = {"once": 70, "none": 8, "late": 8, "twice": 8, "failed": 6}
-MADE = {"ok", "overtaken", "slow", "502", "cut_made"}
+MADE = {"ok", "overtaken", "slow", "502", "cut_made", "held_made"}
+"""Answers with a task. ``held`` and ``held_made`` wait until the gate is opened."""
 SLOW, LATE = 2.5, 4.0
 CALL_AGAIN = (0.5, 1.5, 4.0)
-NOBODY_WAITED = 499
 OK = 200
 
 
@@ -77,6 +77,9 @@ class Vendor:
         self.posts: list[Post] = []
         self.tasks: dict[str, Task] = {}
         self.uploads = 0
+        self.gate = threading.Event()
+        self.uploads_held = False
+        """Whether uploads wait for the gate, too."""
         self.lock = threading.Lock()
         self.news = threading.Condition(self.lock)
         self.dice = random.Random(1)
@@ -102,7 +105,7 @@ class Vendor:
         ends = "failed" if called == "failed" else "completed"
         task = Task(post.task, post.job, model, webhook, ends, now + takes, time.time())
         self.tasks[task.id] = task
-        for after in {"none": (), "late": (LATE,), "twice": (0.0, 0.3)}.get(called, (0.0,)):
+        for after in _delays(called):
             self._later(takes + after, self._call, task, CALL_AGAIN)
 
     @staticmethod
@@ -135,6 +138,19 @@ class Vendor:
             of_model = [task for task in reversed(self.tasks.values()) if task.model == model]
         now = time.monotonic()
         return [shown(task, ended=now >= task.ready) for task in of_model[(page - 1) * size : page * size]]
+
+
+def _delays(called: str) -> tuple[float, ...]:
+    """When the callback is sent, in seconds after the end; ``after 3`` says it itself."""
+    if called.startswith("after "):
+        return (float(called.removeprefix("after ")),)
+    return {"none": (), "late": (LATE,), "twice": (0.0, 0.3)}.get(called, (0.0,))
+
+
+def spoken(prompt: str) -> tuple[str, str]:
+    """A temper that the prompt itself asks for: ``<answer>, <callback>``."""
+    how, _, called = prompt.partition(", ")
+    return how, called
 
 
 def planned(seed: int) -> Callable[[str], tuple[str, str]]:

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 from tests.faults.servers import Handler, Server
 from tests.faults.vendor import OK, SECRET, SLOW, Post, Vendor, shown
 
+HELD = 50.0
+"""Seconds for which an answer is held back at most."""
 NOT_FOUND = {"code": 404, "message": "there is no such thing"}
 
 
@@ -33,6 +35,9 @@ class VendorHandler(Handler):
 
     def do_PUT(self) -> None:  # noqa: N802
         self.body()
+        self.server.vendor.uploads += 1
+        if self.server.vendor.uploads_held:
+            self.server.vendor.gate.wait(HELD)
         self.answer(OK)
 
     def do_POST(self) -> None:  # noqa: N802
@@ -61,7 +66,12 @@ class VendorHandler(Handler):
                 self.answer(429, {"code": 429, "message": "too many requests"})
             case "400":
                 self.answer(400, {"code": 400, "message": "Insufficient credits. Please top up."})
+            case "held":
+                self.server.vendor.gate.wait(HELD)
+                self.cut()
             case _:
+                if post.how == "held_made":
+                    self.server.vendor.gate.wait(HELD)
                 threading.Event().wait({"slow": SLOW, "overtaken": 1.0}.get(post.how, 0.0))
                 self._good(shown(self.server.vendor.tasks[post.task], ended=False))
 

@@ -57,7 +57,7 @@ def at(service: Service) -> Time:
 
 @pytest.fixture
 def clock(service: Service, at: Time) -> Clock:
-    return Clock(service, Watch(service.store, at.monotonic), at.monotonic, dice=lambda: 0.5)
+    return Clock(service, Watch(service.store, at.monotonic), at.monotonic)
 
 
 def begun(service: Service, order: Order, incarnation: str = "worker-1") -> tuple[Job, str]:

@@ -62,7 +62,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def clock(service: Service, at: Time) -> Clock:
-    return Clock(service, Watch(service.store, at), at, dice=lambda: 0.5)
+    return Clock(service, Watch(service.store, at), at)
 
 
 def begun(service: Service, order: Order, incarnation: str) -> tuple[Job, str]:
