@@ -37,13 +37,13 @@ def _lines(role: str) -> structlog.typing.Processor:
         record: logging.LogRecord = line["_record"]
         told = {
             "role": role,
-            "event": record.getMessage(),
+            "event": line["event"],
             "level": record.levelname.lower(),
             "timestamp": rfc3339(record.created),
         }
         told.update({name: value for name, value in vars(record).items() if name not in _KNOWN})
-        if record.exc_info:
-            told["exception"] = logging.Formatter().formatException(record.exc_info)
+        if line.get("exc_info"):
+            told["exception"] = logging.Formatter().formatException(line["exc_info"])
         return _ENCODER.encode(told)
 
     return render

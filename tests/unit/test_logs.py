@@ -1,0 +1,46 @@
+"""Log lines: one JSON object each, fields by name, a traceback in one of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from service import logs
+
+
+@pytest.fixture
+def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    before = logging.getLogger().handlers[:], logging.getLogger().level
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure("info", "web")
+    yield stream
+    logging.getLogger().handlers[:], level = before
+    logging.getLogger().setLevel(level)
+
+
+def test_a_line_is_a_json_object_with_the_fields_that_were_given(out: io.StringIO) -> None:
+    logging.getLogger("any").info("job.accepted", extra={"job": "abc", "size": 3})
+    line = json.loads(out.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"role": "web", "event": "job.accepted", "level": "info", "job": "abc", "size": 3}
+
+
+def test_an_exception_is_one_line_with_its_traceback_in_a_field(out: io.StringIO) -> None:
+    try:
+        raise ValueError("what was wrong")
+    except ValueError:
+        logging.getLogger("any").exception("part %s failed", 3)
+    (line,) = out.getvalue().splitlines()
+    told = json.loads(line)
+    assert told["event"] == "part 3 failed"
+    assert "ValueError: what was wrong" in told["exception"]
+
+
+def test_what_is_below_the_level_is_not_written(out: io.StringIO) -> None:
+    logging.getLogger("any").debug("nothing")
+    assert out.getvalue() == ""
