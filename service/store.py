@@ -345,6 +345,10 @@ class Batch:
         """Whether the answers have begun to come, or never will."""
         return is_readable(self.connection)
 
+    def give_up(self) -> None:
+        """The answers do not come: `answers` will raise `StoreUnavailable` at once."""
+        self.connection.disconnect()
+
     def answers(self) -> list[Any]:
         """Wait for them; as `Store.run_all` returns them. Raises `StoreUnavailable`."""
         return self.store.answers_of(self)

@@ -46,6 +46,7 @@ class Turn:
     calls: int
     claims: bool
     batch: Batch
+    begun: float
 
 
 @dataclass
@@ -61,6 +62,8 @@ class Forwarder:
     monotonic: Callable[[], float] = time.monotonic
     most_in_flight: int = MOST_IN_FLIGHT
     per_endpoint: int = PER_ENDPOINT
+    patience: float = 10.0
+    """Seconds after which a store that has not answered is taken for gone."""
     stopping: bool = False
     rung: bool = True
     _turns: itertools.count[int] = field(default_factory=itertools.count)
@@ -103,7 +106,8 @@ class Forwarder:
     def _step(self) -> float:
         """End the turn that was answered, begin the one that is due; for how many seconds nothing is."""
         if self._turn is not None:
-            if not self._turn.batch.answered:
+            patient = self.monotonic() - self._turn.begun < self.patience
+            if patient and not self._turn.batch.answered:
                 return LOOK_AROUND
             self._end_turn(self._turn)
         if not self._due():
@@ -138,12 +142,14 @@ class Forwarder:
             self._lost(token)
             raise
         self._outcomes = []
-        self._turn = Turn(token, outcomes, len(calls), room > 0, batch)
+        self._turn = Turn(token, outcomes, len(calls), room > 0, batch, self.monotonic())
         self.sender.watch(batch.fileno())
 
     def _end_turn(self, turn: Turn) -> None:
         self._turn = None
         self.sender.unwatch(turn.batch.fileno())
+        if not turn.batch.answered:
+            turn.batch.give_up()
         try:
             answers = turn.batch.answers()
         except StoreUnavailable:

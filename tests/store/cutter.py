@@ -20,6 +20,7 @@ class Cutter:
         self.lost = 0
         self._hold = self._until = b""
         self._held = b""
+        self._silent_about = b""
         self.applied_late = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -34,6 +35,10 @@ class Cutter:
     def hold_back(self, marker: bytes, until: bytes) -> None:
         """Cut the connection that sends ``marker``; what it sent is applied after the next ``until``."""
         self._hold, self._until = marker, until
+
+    def be_silent(self, marker: bytes) -> None:
+        """Keep the connection that sends ``marker`` next and pass nothing on: a network that is gone."""
+        self._silent_about = marker
 
     def close(self) -> None:
         """Take no more connections: the store is away from now on."""
@@ -55,6 +60,10 @@ class Cutter:
         with client, socket.socket(socket.AF_UNIX) as store, contextlib.suppress(OSError):
             store.connect(self._store_path)
             while question := client.recv(1 << 20):
+                if self._silent_about and self._silent_about in question:
+                    self._silent_about = b""
+                    client.recv(1)
+                    return
                 if self._hold and self._hold in question:
                     self._hold, self._held = b"", question
                     return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
@@ -90,11 +91,11 @@ def forwarder(service: Service) -> Iterator[Forwarder]:
 
 
 @contextmanager
-def forwarding(service: Service, policy: Policy) -> Iterator[Forwarder]:
+def forwarding(service: Service, policy: Policy, **settings: Any) -> Iterator[Forwarder]:
     mailroom = Mailroom(service.store, service.endpoints, time.time, "Hookreel/test")
     sender = Sender(policy, "Hookreel/test")
     made = Forwarder(
-        service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error")
+        service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error"), **settings
     )
     thread = threading.Thread(target=made.run)
     with service.notices.calling(made.ring, EVERYTHING):

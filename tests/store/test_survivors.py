@@ -172,6 +172,15 @@ def test_claims_that_came_with_an_error_about_the_stream_go_back(
     assert (cutter.lost, len(receiver.got)) == (1, 1)
 
 
+def test_a_store_that_has_gone_without_a_word_is_not_waited_for(
+    service: Service, behind: Service, cutter: Cutter, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    fan_out(service, order(), word(), subscribed(service, receiver.url))
+    cutter.be_silent(CLAIM.sha.encode())
+    with forwarding(behind, LOOPBACK, patience=0.2):
+        assert len(receiver.wait_for(1)) == 1
+
+
 def test_claims_of_who_came_back_and_died_before_its_next_beat_are_freed(
     service: Service, order: Orders, word: Words, at: Time, clock: Clock
 ) -> None:
