@@ -109,7 +109,8 @@ def all_recorded(at: Place) -> bool:
 def _check(at: Place, posts: int) -> None:
     """Each delivery was made once: by the sink's count and by the records."""
     service = at.service
-    ids = [each.decode() for each in service.store.client.zrange(rediskeys.events(corpus.WORKSPACE), 0, -1)]
+    (rows,) = service.store.read(lambda pipe: pipe.zrange(rediskeys.events(corpus.WORKSPACE), 0, -1))
+    ids = [each.decode() for each in rows]
     lines = [each for _, found in service.deliveries.of_events(ids[-EVENTS:]) for each in found]
     once = [each for each in lines if each.state.value == "delivered" and len(each.attempts) == 1]
     if not len(once) == len(lines) == posts == EVENTS * ENDPOINTS:
@@ -118,7 +119,7 @@ def _check(at: Place, posts: int) -> None:
 
 def _told(runs: list[Round], detail: str) -> list[Figure]:
     def median(number: Any) -> float:
-        return statistics.median(number(*each) for each in runs)
+        return float(statistics.median(number(*each) for each in runs))
 
     name = "forwarder"
     return [
