@@ -12,6 +12,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from schemas.predictions import Prediction, read_prediction
+from schemas.states import JobState
 from service import rediskeys
 from service.errors import Conflict, HookreelError, NotFound, Unavailable, VendorUnavailable
 from service.events import timestamp
@@ -119,9 +120,26 @@ class Inquiry:
 
     def resolve(self, job_id: str, upstream_id: str) -> Job:
         """The operator knows the vendor's prediction. Raises `NotFound`, `Conflict`, `Unavailable`."""
+        job = self.jobs.get(job_id)
+        if upstream_id in {row.upstream_id for row in job.submissions}:
+            return job
         if any(self._is_ours([upstream_id])):
             raise Conflict(f"the vendor's prediction {upstream_id} belongs to another job")
-        return self.jobs.was_made(job_id, self._result(upstream_id))
+        word = self._result(upstream_id)
+        if word.model and word.model != job.model:
+            raise Conflict(
+                f"the vendor's prediction {upstream_id} is of {word.model}, the job of {job.model}"
+            )
+        return self.jobs.was_made(job_id, word)
+
+    def dismiss(self, job_id: str) -> Job:
+        """The operator knows that no task was made: it is submitted again. Raises `NotFound`, `Conflict`."""
+        state = self.jobs.get(job_id).state
+        if state is not JobState.UNCERTAIN:
+            raise Conflict(
+                f"prediction {job_id} is {state.value}; only an uncertain one can be submitted again"
+            )
+        return self.jobs.not_made(job_id, "the operator", submit=True)
 
     def _result(self, upstream_id: str) -> Prediction:
         try:

@@ -96,6 +96,22 @@ def list_jobs(limit: int, as_json: bool) -> None:
     printing.table(rows, _COLUMNS, as_json=as_json, nothing="There are no jobs.")
 
 
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--submitted", "upstream_id", metavar="PREDICTION_ID", help="The vendor's prediction for it.")
+@click.option("--not-submitted", is_flag=True, help="The vendor has no task for it: it is submitted again.")
+@printing.as_json
+def resolve(job_id: str, upstream_id: str | None, not_submitted: bool, as_json: bool) -> None:
+    """Say what became of an uncertain job, when you have looked it up at the vendor's.
+
+    Nothing is submitted twice but by --not-submitted, when the vendor has a task all the same.
+    """
+    if (upstream_id is not None) == not_submitted:
+        raise click.UsageError("give either --submitted PREDICTION_ID or --not-submitted")
+    body = {"submitted": False} if not_submitted else {"submitted": True, "upstream_id": upstream_id}
+    _print(connect().call("POST", f"/v1/jobs/{segment(job_id)}/resolve", json=body), as_json=as_json)
+
+
 def _print(job: dict[str, Any], *, as_json: bool) -> None:
     more = () if job["maybe_billed"] else ("maybe_billed",)
     printing.facts(job, as_json=as_json, leave_out=("timeline", "submissions", *more))

@@ -7,8 +7,9 @@ import threading
 import pytest
 from PIL import Image
 
-from schemas.outcomes import Outcome, SubmissionOutcome
+from schemas.outcomes import WORKER_DIED, Outcome, SubmissionOutcome, classify
 from schemas.predictions import Prediction
+from tests.store.test_inquiry import Vendor
 from tests.waiting import eventually
 
 MODEL = "minimax/hailuo-02/fast"
@@ -96,3 +97,33 @@ def test_the_newest_jobs_are_listed(shell, story):
     assert {each["prediction_id"] for each in shell.json("jobs", "list")} == ids
     assert len(shell.json("jobs", "list", "--limit", "2")) == 2
     assert all(each in shell("jobs", "list").stdout for each in ids)
+
+
+@pytest.fixture
+def uncertain(service, story):
+    job = story.accepted()
+    story.begun(job, "token")
+    return service.jobs.conclude(job.id, "token", classify(WORKER_DIED)).id
+
+
+def test_an_uncertain_job_is_submitted_again_on_the_operators_word(shell, uncertain):
+    (job,) = shell.json("jobs", "resolve", uncertain, "--not-submitted")
+    assert (job["prediction_id"], job["state"]) == (uncertain, "queued")
+
+
+def test_an_uncertain_job_is_what_the_operator_has_found(shell, service, uncertain):
+    with Vendor() as vendor:
+        threading.Thread(target=vendor.serve_forever, args=(0.01,), daemon=True).start()
+        service.settings.__dict__["vendor_base_url"] = f"http://127.0.0.1:{vendor.server_port}"
+        service.__dict__.pop("vendor", None)
+        vendor.shows("completed", id="b" * 32)
+        (job,) = shell.json("jobs", "resolve", uncertain, "--submitted", "b" * 32)
+        vendor.shutdown()
+    assert (job["state"], job["upstream_id"]) == ("completed", "b" * 32)
+
+
+@pytest.mark.parametrize("words", [(), ("--not-submitted", "--submitted", "b")])
+def test_a_resolution_is_one_or_the_other(shell, uncertain, words):
+    result = shell("jobs", "resolve", uncertain, *words)
+    assert result.exit_code == 2
+    assert "either --submitted PREDICTION_ID or --not-submitted" in result.stderr

@@ -270,8 +270,10 @@ def test_the_operator_may_name_the_prediction_of_an_uncertain_job(
     job, _ = uncertain(service, order())
     vendor.shows("processing")
     assert service.inquiry.resolve(job.id, UPSTREAM).state is JobState.PROCESSING
+    assert service.inquiry.resolve(job.id, UPSTREAM).rev == service.jobs.get(job.id).rev
+    other, _ = uncertain(service, order())
     with pytest.raises(Conflict, match="another job"):
-        service.inquiry.resolve(job.id, UPSTREAM)
+        service.inquiry.resolve(other.id, UPSTREAM)
 
 
 def test_the_operator_may_name_the_prediction_of_a_presumed_failure(

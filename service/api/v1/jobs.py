@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.faults import Fault
 from schemas.queries import PageQuery
 from service import events
 from service.api import http
 from service.api.v1.resource import Resource, caller, here, lists
-from service.api.v1.shapes import JobView, listed
+from service.api.v1.shapes import UPSTREAM_ALLOWED, JobView, ResolveSchema, listed
+from service.errors import Forbidden, InvalidInput
 from service.records import Job, Submission
 
 jobs = Resource("jobs", "Generation jobs, submitted over the vendor-compatible API.")
@@ -31,6 +33,27 @@ def show(job_id: str) -> dict[str, Any]:
     With its timeline and each of its submissions.
     """
     return shown(lists().job(caller().workspace, job_id))
+
+
+@jobs.on("POST", "/jobs/<job_id>/resolve")
+@jobs.takes(ResolveSchema(), example={"submitted": True, "upstream_id": "9f2c4e6a8b0d1f3e5a7c9b1d3f5e7a90"})
+@jobs.gives(200, JobView())
+def resolve(body: dict[str, Any], job_id: str) -> dict[str, Any]:
+    """Resolve an uncertain job.
+
+    For an operator's key: the operator has looked at the vendor's list and knows what became of the
+    submission. With `submitted` true the job goes on as the vendor's prediction `upstream_id`; with false it
+    is submitted again.
+    """
+    if not caller().operator:
+        raise Forbidden("this API key is not an operator's; one that is can resolve jobs")
+    job, upstream_id = lists().job(caller().workspace, job_id), body["upstream_id"]
+    if body["submitted"] == (upstream_id is None):
+        fault = "is required with submitted true" if body["submitted"] else "goes with submitted true alone"
+        detail = f"{fault}; {UPSTREAM_ALLOWED}"
+        raise InvalidInput(Fault("/upstream_id", "required", detail, UPSTREAM_ALLOWED))
+    inquiry = here().inquiry
+    return shown(inquiry.dismiss(job.id) if upstream_id is None else inquiry.resolve(job.id, upstream_id))
 
 
 def shown(job: Job) -> dict[str, Any]:

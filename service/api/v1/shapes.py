@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from schemas.endpoints import EVENT_TYPES, FORMATS
 from schemas.fields import Flag, Strict, Text
+from schemas.predictions import UPSTREAM_ID
 from schemas.queries import DELIVERY_STATES, PREDICTION_WORDS
 from schemas.states import JobState, Reason
 
@@ -278,6 +279,18 @@ class KeySchema(Strict):
     )
     name = Text(most=100, load_default="")
     operator = Flag(load_default=False)
+
+
+UPSTREAM_ALLOWED: Final = "the vendor's prediction id, 1 to 128 of A-Z a-z 0-9 _ -"
+
+
+class ResolveSchema(Strict):
+    """The body of ``POST /v1/jobs/{id}/resolve``; ``upstream_id`` goes with ``submitted`` true alone."""
+
+    submitted = Flag(required=True)
+    upstream_id = Text(
+        least=1, most=128, pattern=UPSTREAM_ID, allowed=UPSTREAM_ALLOWED, load_default=None, allow_none=True
+    )
 
 
 _NEXT: Final = "Hand it over as `cursor` for the page after this one; null after the last."
