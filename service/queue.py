@@ -88,4 +88,11 @@ def submit_bell() -> list[bytes]:
     entry.origin, entry.created_at = queue.name, datetime.fromtimestamp(0, UTC)
     fields = {name: value for name, value in entry.to_dict().items() if value not in ("", None)}
     words = [queue.key, entry.key, entry.id, *(word for pair in fields.items() for word in pair)]
-    return [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return [_encoded(word) for word in words]
+
+
+def _encoded(word: Any) -> bytes:
+    if isinstance(word, bytes):
+        return word
+    # RQ's states are strings whose str() is "JobStatus.QUEUED".
+    return (word if isinstance(word, str) else str(word)).encode()
