@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
-from rq.exceptions import StopRequested
+from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
@@ -59,10 +60,19 @@ class StoppableQueue(Queue):
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: int | None, *args: Any, **kwargs: Any) -> Any:
-        """As RQ's, or StopRequested."""
+        """As RQ's, or StopRequested. An entry that cannot be read is dropped: it would end worker after worker."""
         if cls.stopping.is_set():
             raise StopRequested
-        return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
+        try:
+            return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
+        except Exception as error:
+            task, queue = getattr(error, "job_id", None), getattr(error, "queue", None)
+            if task is None or queue is None or isinstance(error, RedisError):
+                raise
+            logging.getLogger(__name__).exception("task.unreadable", extra={"task": task})
+            queue.intermediate_queue.remove(task)
+            queue.connection.delete(ClosedJob.key_for(task))
+            raise DequeueTimeout from error
 
 
 class NoDeathPenalty(BaseDeathPenalty):
