@@ -60,7 +60,7 @@ class StoppableQueue(Queue):
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: int | None, *args: Any, **kwargs: Any) -> Any:
-        """As RQ's, or StopRequested. An entry that cannot be read is dropped: it would end worker after worker."""
+        """As RQ's, or StopRequested. What cannot be read is dropped: it would end worker after worker."""
         if cls.stopping.is_set():
             raise StopRequested
         try:
