@@ -17,6 +17,7 @@ from schemas.states import FINAL, DeliveryState, JobState, Reason
 VERSION = 1
 _SMALL = 256
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_ASCII = json.JSONEncoder(separators=(",", ":"))
 
 
 Record = TypeVar("Record")
@@ -203,7 +204,7 @@ class Attempt:
     def item(self) -> str:
         """As the store keeps it: a JSON array, without the detail when there is none."""
         row: list[Any] = [self.at, self.status, self.error, self.duration_ms]
-        return json.dumps([*row, self.detail] if self.detail else row, separators=(",", ":"))
+        return _ASCII.encode([*row, self.detail] if self.detail else row)
 
 
 _DELIVERY_STATES = {
