@@ -33,7 +33,9 @@ class Archiving(Ledger):
         claimed: list[Job] = []
 
         def decide(job: Job) -> Decision | None:
-            now = self.context.clock()
+            # A claim that somebody else's overtook is none.
+            claimed.clear()
+            now = self.context.time()
             (due,) = self.store.read(lambda pipe: pipe.zscore(rediskeys.ARCHIVE, job_id))
             if due is None or due > now:
                 return None
@@ -44,7 +46,7 @@ class Archiving(Ledger):
             begun = replace(job, copies=job.copies + 1)
             claimed.append(begun)
             ops = (
-                ("ZADD", rediskeys.ARCHIVE, self.context.time() + CLAIM_MS, job.id),
+                ("ZADD", rediskeys.ARCHIVE, now + CLAIM_MS, job.id),
                 ("HSET", rediskeys.ARCHIVING, job.id, incarnation),
             )
             return Decision(begun, ops)

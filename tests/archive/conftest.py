@@ -83,6 +83,7 @@ def build(environ: dict[str, str], at: Time) -> Iterator[Callable[..., Service]]
             at.ms,
         )
         service.time = at.ms
+        service.time = at.ms
         made.append(service)
         return service
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ SHA256 = hashlib.sha256(FILM).hexdigest()
 def due_in(service: Service, job: Job) -> float:
     """Seconds until the next attempt."""
     score = service.store.client.zscore(rediskeys.ARCHIVE, job.id)
-    return math.inf if score is None else (score - service.clock()) / 1000
+    return math.inf if score is None else (score - service.time()) / 1000
 
 
 def last_line(service: Service, job: Job) -> str:
@@ -280,6 +281,19 @@ def test_one_bell_is_enough_for_everything_that_is_due(
     copier.archive(jobs[1].id)
     assert whole(folder) == sorted(f"{job.id}/0.mp4" for job in jobs)
     assert len(origin.gets) == 3
+
+
+def test_workers_that_ring_at_once_for_the_same_copy_each_output_once(
+    build, service: Service, complete: Complete, origin: Origin, folder: Path
+) -> None:
+    jobs = [complete(origin.film(Answer(body=b"film"))) for _ in range(25)]
+    copiers = [archivist(build(), f"worker-{number}") for number in range(4)]
+    with ThreadPoolExecutor(len(copiers)) as threads:
+        for each in [threads.submit(copier.archive, jobs[0].id) for copier in copiers]:
+            each.result()
+    assert len(origin.gets) == len(jobs)
+    assert {service.jobs.get(job.id).copies for job in jobs} == {1}
+    assert sum(event["type"] == "prediction.archived" for event in happened(service)) == len(jobs)
 
 
 def test_an_outcome_that_comes_after_another_took_over_changes_nothing(

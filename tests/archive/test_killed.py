@@ -95,7 +95,7 @@ def test_a_worker_that_is_told_to_end_does_not_wait_for_a_slow_origin(
         process.terminate()
         assert process.wait(10) == 0
     assert whole(folder) == []
-    assert service.store.client.zscore(rediskeys.ARCHIVE, job.id) <= service.clock()
+    assert service.store.client.zscore(rediskeys.ARCHIVE, job.id) <= service.time()
 
 
 def test_slow_downloads_take_no_place_of_a_submission(
