@@ -1,11 +1,13 @@
-"""Archives one job again and again, each time killed a line later; run by test_killed.py.
+"""Archives one job after another, each time killed some lines later; run by test_killed.py.
 
-``python -m tests.archive.killed FILM_URL``, with the service's environment. A process of its own with one
-thread, so that it may fork: every child begins as far as its parent had come. Prints how many were killed.
+``python -m tests.archive.killed FILM_URL BYTES EVERY``, with the service's environment. A process of its own
+with one thread, so that it may fork: every child begins as far as its parent had come. Prints at how many
+lines it was killed.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,8 +24,7 @@ from tests.archive.origin import FILM
 TRACED = (str(Path(archive.__file__).parent), archiving.__file__)
 
 
-def service() -> Service:
-    settings = Settings.from_env(os.environ)
+def service(settings: Settings) -> Service:
     return Service(settings, settings.redis_url or "", "test", "test")
 
 
@@ -44,12 +45,12 @@ def die_at(line: int) -> None:
     sys.settrace(trace)
 
 
-def killed(job_id: str, incarnation: str, line: int) -> bool:
+def killed(settings: Settings, job_id: str, incarnation: str, line: int) -> bool:
     """Archive in a child; whether it was killed."""
     child = os.fork()
     if not child:
-        ours = service()
-        copier = archivist(ours, incarnation)
+        gc.disable()
+        copier = archivist(service(settings), incarnation)
         die_at(line)
         copier.archive(job_id)
         os._exit(0)
@@ -67,7 +68,7 @@ def check(folder: Path, job_id: str, film: bytes) -> bool:
 def round_of(parent: Service, url: str, folder: Path, film: bytes, line: int) -> bool:
     """One job, killed at this line, then archived by the next worker; whether it was killed at all."""
     job = completed(parent, url)
-    was = killed(job.id, "worker-first", line)
+    was = killed(parent.settings, job.id, "worker-first", line)
     found = parent.jobs.get(job.id)
     assert check(folder, job.id, film) or not found.files, line
     assert len(found.events) == 1 + len(found.files), line
@@ -82,14 +83,15 @@ def round_of(parent: Service, url: str, folder: Path, film: bytes, line: int) ->
     return was
 
 
-def main(url: str, size: int) -> None:
+def main(url: str, size: int, every: int) -> None:
     folder, line = Path(os.environ["HOOKREEL_ARCHIVE"]), 0
-    parent = service()
+    parent = service(Settings.from_env(os.environ))
     parent.apikeys.create("default")
+    gc.freeze()
     while round_of(parent, url, folder, FILM[:size], line):
-        line += 1
+        line += every
     sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -19,6 +19,8 @@ from tests.waiting import eventually
 from workers.clock import Clock
 
 SMALL = 1000
+EVERY = 3
+"""1 takes half a minute."""
 
 
 def test_killed_at_any_line_it_leaves_one_whole_file_and_one_event(
@@ -26,7 +28,7 @@ def test_killed_at_any_line_it_leaves_one_whole_file_and_one_event(
 ) -> None:
     url = origin.film(Answer(body=FILM[:SMALL]))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.archive.killed", url, str(SMALL)],
+        [sys.executable, "-m", "tests.archive.killed", url, str(SMALL), str(EVERY)],
         env={**os.environ, **environ},
         cwd=Path(__file__).parents[2],
         capture_output=True,
