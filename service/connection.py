@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import select
+import socket
+import struct
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +18,9 @@ from redis.sentinel import Sentinel
 
 LOST = (ConnectionError, TimeoutError, OSError)
 """What redis-py raises when a connection is lost; it says nothing about whether the command was applied."""
+SOCKET_TIMEOUT = 10
+FRESH = 0.1
+"""Seconds for which a connection that has just been used is not asked whether it is still there."""
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -22,7 +29,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "socket_connect_timeout": 5,
-        "socket_timeout": 10,
+        "socket_timeout": SOCKET_TIMEOUT,
         **options,
     }
     if url.startswith("sentinel://"):
@@ -57,28 +64,48 @@ class Idle:
     redis-py's own pool makes them, but taking one from it and giving it back costs as much as a command.
     """
 
-    def __init__(self, pool: redis.ConnectionPool) -> None:
+    def __init__(self, pool: redis.ConnectionPool, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
-        self._waiting: list[Any] = []
+        self._monotonic = monotonic
+        self._waiting: list[tuple[Any, float]] = []
+        self._lost = 0.0
 
     def take(self) -> Any:
         """One that is connected. Raises what is in ``LOST``."""
         try:
-            connection = self._waiting.pop()
+            connection, since = self._waiting.pop()
         except IndexError:
-            return self._pool.get_connection()
-        if is_readable(connection):
+            return _blocking(self._pool.get_connection())
+        if max(self._lost, self._monotonic() - FRESH) > since and is_readable(connection):
             connection.disconnect()
+        if connection._sock is not None:  # noqa: SLF001 - redis-py shows it nowhere else
+            return connection
         try:
             connection.connect()
         except BaseException:
             self.give(connection)
             raise
-        return connection
+        return _blocking(connection)
 
     def give(self, connection: Any) -> None:
         """Take it back, connected or not, with every answer read."""
-        self._waiting.append(connection)
+        now = self._monotonic()
+        if connection._sock is None:  # noqa: SLF001
+            # Where one was lost, the others may be.
+            self._lost = now
+        self._waiting.append((connection, now))
+
+
+def _blocking(connection: Any) -> Any:
+    """Leave the time limit to the kernel: Python's own asks before each call whether it would block.
+
+    Each of these questions also lets go of the interpreter, which another thread then takes.
+    """
+    opened, limit = connection._sock, struct.pack("ll", SOCKET_TIMEOUT, 0)  # noqa: SLF001
+    opened.settimeout(None)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    return connection
 
 
 def is_readable(connection: Any) -> bool:
