@@ -27,26 +27,26 @@ FILM = 4_000_000
 """Bytes: about what 6 s at 512p to 768p have."""
 FILMS = 60
 LARGE = 48_000_000
-RUNS = 3
+RUNS = 5
 LATER_MS = 3_600_000
 MEGABYTE = 2**20
 
 
 def figures() -> list[Figure]:
-    """Alternating runs, then the memory of as many large downloads as there are places."""
+    """The memory of as many large downloads as there are places, then alternating runs."""
     with (
         tempfile.TemporaryDirectory(prefix="hookreel-bench-") as name,
         films() as origin,
         place(HOOKREEL_ARCHIVE=f"{name}/archive") as at,
     ):
-        warm = _completed(at, [f"{origin}/warm{each}.mp4" for each in range(2 * COPIES_AT_ONCE)])
+        first = _completed(at, [f"{origin}/first.mp4"])
         runs = [[f"{origin}/{run}/{each}.mp4" for each in range(FILMS)] for run in range(RUNS)]
         rounds = [(urls, _completed(at, urls)) for urls in runs]
         large = _completed(at, [f"{origin}/{each}.mp4?bytes={LARGE}" for each in range(2 * COPIES_AT_ONCE)])
         with process(["-m", "workers.worker"], at, "worker") as started:
-            archive(at, warm)
-            seconds = [(plain(Path(name), urls), archive(at, ids)) for urls, ids in rounds]
+            archive(at, first)
             each = memory(at, large, psutil.Process(started.pid))
+            seconds = [(plain(Path(name), urls), archive(at, ids)) for urls, ids in rounds]
     return _told(seconds, each)
 
 

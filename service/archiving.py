@@ -111,6 +111,24 @@ class Archiving(Ledger):
         """The record was pruned while its outputs were copied."""
         self.store.write(lambda pipe: pipe.hdel(rediskeys.ARCHIVING, job_id).zrem(rediskeys.ARCHIVE, job_id))
 
+    def recall_copies(self, start: int, count: int) -> int:
+        """Jobs that are to be copied and have no place among those any more: back to it.
+
+        Looks at ``count`` of those that ended lately, from the place ``start``; where to go on, 0: from the
+        beginning.
+        """
+        now = self.context.time()
+        since = now - KEPT_BY_THE_VENDOR_MS
+        (ids,) = self.store.read(
+            lambda pipe: pipe.zrangebyscore(rediskeys.FINAL, since, "+inf", start, count)
+        )
+        jobs = self.get_all([each.decode() for each in ids])
+        lost = {job.id: now for job in jobs if job is not None and _wanted(job)}
+        if lost:
+            # Whoever was copied just now has its place taken back by the bell.
+            self.store.write(lambda pipe: pipe.zadd(rediskeys.ARCHIVE, lost, nx=True))
+        return start + count if len(ids) == count else 0
+
     def may_discard(self, job_id: str) -> bool:
         """Whether the copies can be removed: nobody copies, and the record is deleted or gone."""
         (copying,) = self.store.read(lambda pipe: pipe.hexists(rediskeys.ARCHIVING, job_id))
@@ -128,7 +146,7 @@ class Archiving(Ledger):
         return Decision(job.noting(self.context.clock(), "archived"), _released(job), event=events.ARCHIVED)
 
     def _given_up(self, job: Job, line: str) -> Decision:
-        noted = job.noting(self.context.clock(), line)
+        noted = job.noting(self.context.clock(), line, copying_ended=True)
         logging.getLogger(__name__).warning("job.not_archived", extra={"job": job.id, "why": line})
         return Decision(noted, _released(job), event=events.ARCHIVED if job.files else "")
 
@@ -139,7 +157,8 @@ class Archiving(Ledger):
 
 
 def _wanted(job: Job) -> bool:
-    return job.state is JobState.COMPLETED and not job.deleted_at and bool(job.uncopied)
+    wanted = job.state is JobState.COMPLETED and not job.deleted_at and not job.copying_ended
+    return wanted and bool(job.uncopied)
 
 
 def _holds(job: Job, claimed: Job) -> bool:

@@ -118,6 +118,8 @@ class Job:
     """Kept copies of the outputs."""
     copies: int = 0
     """How often copying them was begun; the number names the claim of the one who does it."""
+    copying_ended: bool = False
+    """Whether copying was given up."""
     nsfw: tuple[bool, ...] = ()
     error: str = ""
     code: int | None = None

@@ -35,6 +35,8 @@ PROBE_EVERY = 10.0
 LONGEST_PROBE_WAIT = 300.0
 DUE_AT_ONCE = 200
 MOST_COPY_BELLS = 16
+RECALL_EVERY = 300.0
+RECALL_AT_ONCE = 50
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})
 """The state of the jobs that a task is about; whoever is due and in another has no business there."""
 INTERRUPTED = "interrupted"
@@ -57,6 +59,8 @@ class Clock:
     _next_probe: float = 0.0
     _probe_wait: float = 0.0
     _next_search: float = 0.0
+    _next_recall: float = 0.0
+    _recalled: int = 0
     _silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -179,6 +183,15 @@ class Clock:
             room = MOST_COPY_BELLS - self.service.doorbells.copies_waiting()
             if room > 0:
                 self._ring_for(zset, self.service.time(), task, room)
+        self._recall()
+
+    def _recall(self) -> None:
+        """Jobs that have lost their place among those to copy: some at a time, all of them now and then."""
+        if self._recalled == 0 and self.monotonic() < self._next_recall:
+            return
+        if self._recalled == 0:
+            self._next_recall = self.monotonic() + RECALL_EVERY
+        self._recalled = self.service.jobs.recall_copies(self._recalled, RECALL_AT_ONCE)
 
     def _ring_for(self, zset: str, before: int, task: str, most: int = DUE_AT_ONCE) -> None:
         """Ring for what is due, and again only when nothing came of it."""

@@ -346,6 +346,33 @@ def test_the_clock_rings_for_what_is_due_and_again_only_when_nothing_came_of_it(
     assert service.doorbells.queue.job_ids == [f"submit-{job.id}"]
 
 
+def test_a_job_that_lost_its_place_among_those_to_copy_gets_it_back(
+    build, service: Service, complete: Complete, clock: Clock, copier: Archivist, origin: Origin, at: Time
+) -> None:
+    copier.archive(complete(origin.film()).id)
+    archivist(service, most_bytes=10).archive(complete(origin.film()).id)
+    before = completed(build(HOOKREEL_ARCHIVE="none"), origin.film())
+    lost, deleted = complete(origin.film()), complete(origin.film())
+    delete(service, deleted)
+    service.store.client.delete(rediskeys.ARCHIVE)
+    at.ahead += 301
+    clock.archive()
+    found = service.store.client.zrange(rediskeys.ARCHIVE, 0, -1)
+    assert {each.decode() for each in found} == {before.id, lost.id}
+
+
+def test_all_that_ended_lately_are_looked_at_some_at_a_time(
+    service: Service, complete: Complete, origin: Origin
+) -> None:
+    jobs = [complete(origin.film()) for _ in range(5)]
+    service.store.client.delete(rediskeys.ARCHIVE)
+    places = [0]
+    while len(places) == 1 or places[-1]:
+        places.append(service.jobs.recall_copies(places[-1], 2))
+    assert places == [0, 2, 4, 0]
+    assert service.store.client.zcard(rediskeys.ARCHIVE) == len(jobs)
+
+
 # -- deletion ---------------------------------------------------------------------------------------------
 
 

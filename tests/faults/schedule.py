@@ -17,8 +17,8 @@ from tests.faults.house import House, Role
 TARGETS = {
     "web": 3,
     "server": 1,  # granian's own child alone
-    "worker-1": 3,
-    "worker-2": 2,
+    "worker-1": 4,
+    "worker-2": 3,
     "forwarder-1": 3,
     "forwarder-2": 2,
     "clock": 2,

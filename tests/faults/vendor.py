@@ -23,7 +23,7 @@ SECRET = "whsec_" + "ZmF1bHRzLWZhdWx0cy1mYXVsdHMtZmF1bHRzLWZhdWx0cy0="
 ANSWERS = {
     "ok": 62,
     "overtaken": 6,  # the callback is sent before the answer
-    "slow": 5,
+    "slow": 8,
     "500": 3,  # no task
     "502": 3,  # as text, and the task is made
     "cut": 3,  # no task
@@ -31,12 +31,23 @@ ANSWERS = {
     "429": 1,  # once, then ok: the window halves and grows again
     "400": 4,
 }
-CALLBACKS = {"once": 70, "none": 8, "late": 8, "twice": 8, "failed": 6}
+CALLBACKS = {"once": 60, "none": 9, "late": 15, "twice": 8, "failed": 8}
 MADE = {"ok", "overtaken", "slow", "502", "cut_made", "held_made"}
 """Answers with a task. ``held`` and ``held_made`` wait until the gate is opened."""
-SLOW, LATE = 2.5, 4.0
+SLOW, LATE, LONGEST_TASK = 3.0, 12.0, 5.0
+QUICK = 0.8
+"""Seconds in which most submissions are answered; with every one of them a kill may come in between."""
 CALL_AGAIN = (0.5, 1.5, 4.0)
 OK = 200
+
+
+@dataclass(frozen=True)
+class Temper:
+    """How a POST is treated: by which answer, after how many seconds, and how its end is called back."""
+
+    answer: str
+    callback: str
+    seconds: float = 0.0
 
 
 @dataclass
@@ -46,8 +57,9 @@ class Post:
     at: float
     job: str
     token: str
-    prompt: str
     how: str
+    seconds: float
+    """After which it is answered."""
     task: str = ""
 
 
@@ -70,9 +82,9 @@ class Task:
 
 
 class Vendor:
-    """``plan``: how a POST with this prompt is treated (answer, callback); made of a seed by `planned`."""
+    """``plan``: how the POST with a prompt is treated."""
 
-    def __init__(self, plan: Callable[[str], tuple[str, str]]) -> None:
+    def __init__(self, plan: Callable[[str], Temper]) -> None:
         self.plan = plan
         self.posts: list[Post] = []
         self.tasks: dict[str, Task] = {}
@@ -86,22 +98,23 @@ class Vendor:
 
     def post(self, model: str, webhook: str, body: dict[str, Any]) -> Post:
         """Write a submission down, and make its task."""
-        how, called = self.plan(body["prompt"])
+        temper = self.plan(body["prompt"])
+        how = temper.answer
         *_, job, token = urlsplit(webhook).path.split("/")
         with self.news:
             if how == "429" and any(post.job == job for post in self.posts):
                 how = "ok"
-            post = Post(time.monotonic(), job, token, body["prompt"], how)
+            post = Post(time.monotonic(), job, token, how, temper.seconds)
             self.posts.append(post)
             if how in MADE:
                 post.task = f"{self.dice.getrandbits(128):032x}"
-                self._make(post, model, webhook, called)
+                self._make(post, model, webhook, temper.callback)
             self.news.notify_all()
         return post
 
     def _make(self, post: Post, model: str, webhook: str, called: str) -> None:
         now = time.monotonic()
-        takes = 0.0 if post.how == "overtaken" else self.dice.uniform(0.3, 1.5)
+        takes = 0.0 if post.how == "overtaken" else self.dice.uniform(0.3, LONGEST_TASK)
         ends = "failed" if called == "failed" else "completed"
         task = Task(post.task, post.job, model, webhook, ends, now + takes, time.time())
         self.tasks[task.id] = task
@@ -147,18 +160,19 @@ def _delays(called: str) -> tuple[float, ...]:
     return {"none": (), "late": (LATE,), "twice": (0.0, 0.3)}.get(called, (0.0,))
 
 
-def spoken(prompt: str) -> tuple[str, str]:
+def spoken(prompt: str) -> Temper:
     """A temper that the prompt itself asks for: ``<answer>, <callback>``."""
-    how, _, called = prompt.partition(", ")
-    return how, called
+    answer, _, callback = prompt.partition(", ")
+    return Temper(answer, callback)
 
 
-def planned(seed: int) -> Callable[[str], tuple[str, str]]:
+def planned(seed: int) -> Callable[[str], Temper]:
     """The vendor's temper for a seed."""
 
-    def plan(prompt: str) -> tuple[str, str]:
+    def plan(prompt: str) -> Temper:
         dice = random.Random(f"{seed} {prompt}")
-        return _drawn(dice, ANSWERS), _drawn(dice, CALLBACKS)
+        answer, callback = _drawn(dice, ANSWERS), _drawn(dice, CALLBACKS)
+        return Temper(answer, callback, SLOW if answer == "slow" else dice.uniform(0.0, QUICK))
 
     return plan
 

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.faults.servers import Handler, Server
-from tests.faults.vendor import OK, SECRET, SLOW, Post, Vendor, shown
+from tests.faults.vendor import OK, SECRET, Post, Vendor, shown
 
 HELD = 50.0
 """Seconds for which an answer is held back at most."""
+OVERTAKEN = 1.0
 NOT_FOUND = {"code": 404, "message": "there is no such thing"}
 
 
@@ -55,6 +56,7 @@ class VendorHandler(Handler):
             self._treat(self.server.vendor.post(path, webhook, body))
 
     def _treat(self, post: Post) -> None:
+        threading.Event().wait(post.seconds)
         match post.how:
             case "500":
                 self.answer(500, {"code": 500, "message": "internal"})
@@ -72,7 +74,8 @@ class VendorHandler(Handler):
             case _:
                 if post.how == "held_made":
                     self.server.vendor.gate.wait(HELD)
-                threading.Event().wait({"slow": SLOW, "overtaken": 1.0}.get(post.how, 0.0))
+                # Its callback is sent at once.
+                threading.Event().wait(OVERTAKEN if post.how == "overtaken" else 0.0)
                 self._good(shown(self.server.vendor.tasks[post.task], ended=False))
 
     def _good(self, data: Any) -> None:

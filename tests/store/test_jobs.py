@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 
 import pytest
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
 
 from schemas.images import Image
 from schemas.inputs import Input
@@ -18,6 +20,7 @@ from service.bootstrap import Service
 from service.errors import Conflict, IdempotencyMismatch, NotFound, StoreFull, Unavailable
 from service.events import body_of
 from service.records import Job
+from workers.worker import ClosedJob
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
@@ -54,6 +57,19 @@ def test_an_accepted_job_is_let_into_the_window_and_rung_for(service: Service, o
     job = service.acceptance.accept(order())
     assert in_window(service) == [job.id]
     assert service.store.client.lrange("rq:queue:vendor", 0, -1) == [f"submit-{job.id}".encode()]
+
+
+def test_the_entry_that_lets_a_job_in_is_one_that_rq_itself_would_have_made(
+    service: Service, order: Orders
+) -> None:
+    job = service.acceptance.accept(order())
+    rung = ClosedJob.fetch(f"submit-{job.id}", service.store.client, serializer=JSONSerializer)
+    service.doorbells.ring([job.id])
+    made = ClosedJob.fetch(f"submit-{job.id}", service.store.client, serializer=JSONSerializer)
+    for name in ("origin", "func_name", "args", "timeout", "result_ttl", "failure_ttl", "description"):
+        assert getattr(rung, name) == getattr(made, name), name
+    assert rung.get_status() is made.get_status() is JobStatus.QUEUED
+    assert rung.func.args == (job.id,)
 
 
 def test_a_job_passes_from_acceptance_to_its_event(service: Service, order: Orders, word: Words) -> None:
