@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import secrets
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +23,9 @@ from service.apikeys import ApiKeys
 from service.archive import Depot, open_depot, shown
 from service.connection import connect
 from service.deliveries import Deliveries
+from service.durability import check
 from service.endpoints import Endpoints
-from service.errors import StoreUnavailable
+from service.errors import SettingsError, StoreUnavailable, Unavailable
 from service.events import EventLog
 from service.inquiry import Inquiry, Patience
 from service.jobs import Jobs
@@ -38,6 +43,7 @@ from service.vendor import Vendor
 
 VERSION = "0.1.0"
 SANDBOX_KEY = "sandbox"
+ASK_AGAIN = 1.0
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -74,6 +80,9 @@ class Service:
     @cached_property
     def time(self) -> Callable[[], int]:
         return ServiceTime(self.store, boottime).now
+
+    def durability(self) -> tuple[str, ...]:
+        return check(self.store, allow_volatile=self.settings.allow_volatile_store)
 
     @cached_property
     def sealer(self) -> Sealer:
@@ -217,15 +226,43 @@ def build(settings: Settings, role: str) -> Service:
 
 
 def begin(role: str) -> Service:
-    """What each of our processes does first. Raises `SettingsError`."""
-    settings = Settings.from_env(os.environ)
-    settings.check_secret_key()
-    settings.check_public()
-    settings.check_archive()
-    logs.configure(settings.log_level, role)
-    lifeline.watch()
-    _give_memory_back()
-    return build(settings, role)
+    """What each of our processes does first; it ends, in words, when it may not begin."""
+    try:
+        settings = Settings.from_env(os.environ)
+        settings.check_secret_key()
+        settings.check_public()
+        settings.check_archive()
+        logs.configure(settings.log_level, role)
+        lifeline.watch()
+        _give_memory_back()
+        service = build(settings, role)
+        insist_on_durability(service)
+    except SettingsError as error:
+        sys.exit("\n".join(f"Error: {each}" for each in error.problems))
+    return service
+
+
+def insist_on_durability(service: Service) -> None:
+    """Raise `SettingsError` for a store that may forget; one that is away is asked as soon as it is back."""
+    if service.settings.redis_url is None:
+        return
+    try:
+        service.durability()
+    except Unavailable:
+        threading.Thread(target=_insist_later, args=(service,), name="durability", daemon=True).start()
+
+
+def _insist_later(service: Service) -> None:
+    while True:
+        time.sleep(ASK_AGAIN)
+        try:
+            service.durability()
+        except Unavailable:
+            continue
+        except SettingsError as error:
+            logging.getLogger(__name__).critical("store.refused", extra={"why": list(error.problems)})
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
 
 
 def _give_memory_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 
@@ -9,7 +11,7 @@ from schemas.documents import MEGABYTE
 from service.api import answers, problems, v1
 from service.api.callbacks import Callbacks
 from service.api.files import Files
-from service.api.health import Health
+from service.api.health import Durability, Health
 from service.api.proxies import TrustedProxies
 from service.api.submissions import Submissions
 from service.api.v3 import Api
@@ -64,7 +66,7 @@ def _register(app: Flask, service: Service, waiters: Waiters) -> None:
     Api(service, catalogue, predictions).register(app)
     Submissions(service, catalogue, waiters).register(app)
     Files(service).register(app)
-    Health(service, secret).register(app)
+    Health(service, secret, Durability(service.durability, time.monotonic)).register(app)
 
 
 def _answer(error: Exception) -> Response:

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import Flask, Response, jsonify
 
 from service.bootstrap import Service
-from service.errors import Unavailable
+from service.errors import SettingsError, Unavailable
 from service.presence import Watch
 from service.vendorsecret import VendorSecret
 
 ROLES: Final = ("worker", "forwarder", "clock")
+REMEMBERED: Final = 60.0
+
+
+class Durability:
+    """What the store may forget, asked for once a minute; here it is no more than a warning."""
+
+    def __init__(self, ask: Callable[[], tuple[str, ...]], monotonic: Callable[[], float]) -> None:
+        self.ask = ask
+        self.monotonic = monotonic
+        self._until = 0.0
+        self._detail = ""
+
+    def check(self) -> dict[str, Any]:
+        """As ``/readyz`` shows it."""
+        if self.monotonic() >= self._until:
+            self._until = self.monotonic() + REMEMBERED
+            try:
+                self._detail = "; ".join(self.ask())
+            except SettingsError as error:
+                self._detail = "; ".join(error.problems)
+            except Unavailable:
+                self._until = 0.0
+        return _check(ok=True, detail=self._detail and f"warning: {self._detail}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +47,7 @@ class Health:
 
     service: Service
     secret: VendorSecret
+    durability: Durability
     _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def register(self, app: Flask) -> None:
@@ -38,7 +63,8 @@ class Health:
                 alive, _ = watch.look()
         except Unavailable as error:
             return _told({"store": _check(ok=False, detail=error.detail)}, ready=False)
-        return _told({"store": _check(ok=True), **_roles(alive), "vendor_secret": self._secret()}, ready=True)
+        checks = {"store": _check(ok=True), "durability": self.durability.check(), **_roles(alive)}
+        return _told({**checks, "vendor_secret": self._secret()}, ready=True)
 
     def _secret(self) -> dict[str, Any]:
         known = self.secret.known

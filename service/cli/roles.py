@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping
 from typing import NoReturn
 
 import click
 
 BLOCKING_THREADS = 64
 DRAIN = 8
+REFUSED = 2
 
 
 def own_url(host: str, port: int) -> str:
     """How a process on this machine reaches what is bound to ``host``."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def insist_on_durability(environ: Mapping[str, str]) -> None:
+    """End, in words, when the store of ``environ`` may forget what it has acknowledged."""
+    if not any(environ.get(name, "").strip() for name in ("REDIS_URL", "REDIS_URL_FILE")):
+        return
+    # In a process of its own: what it takes to reach the store would stay in this one for good.
+    asked = subprocess.run([sys.executable, "-m", "service.durability"], env=environ, check=False)
+    if asked.returncode == REFUSED:
+        raise click.exceptions.Exit(REFUSED)
 
 
 @click.command()
@@ -34,6 +47,7 @@ def serve(host: str, port: int) -> None:
     settings = Settings.from_env(os.environ)
     settings.check_secret_key()
     settings.check_public()
+    insist_on_durability(os.environ)
     lifeline.watch()
     # granian's worker inherits handlers that swallow a signal for as long as it loads the app.
     os.register_at_fork(after_in_child=_end_by_signals)

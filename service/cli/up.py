@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 
 from service import embedded
-from service.cli.roles import own_url
+from service.cli.roles import insist_on_durability, own_url
 from service.settings import MADE_KEY, Settings
 from service.supervisor import Command, Supervisor
 
@@ -88,6 +88,7 @@ def prepare(environ: Mapping[str, str], host: str, port: int) -> House:
             keep(settings.data_dir / MADE_KEY, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
     else:
         settings.check_secret_key()
+        insist_on_durability(environ)
     environ = {**environ, "HOOKREEL_DATA_DIR": str(settings.data_dir)}
     if not environ.get("HOOKREEL_ARCHIVE", "").strip():
         environ["HOOKREEL_ARCHIVE"] = str(settings.data_dir / ARCHIVE)

@@ -18,7 +18,7 @@ def test_it_is_ready_while_it_reaches_its_store_whoever_else_is_missing(client):
     response = client.get("/readyz")
     assert (response.status_code, response.json["ready"]) == (200, True)
     checks = response.json["checks"]
-    assert list(checks) == ["store", *ROLES, "vendor_secret"]
+    assert list(checks) == ["store", "durability", *ROLES, "vendor_secret"]
     assert all(check.keys() == {"ok", "detail"} for check in checks.values())
     assert checks["store"]["ok"]
     assert not any(checks[role]["ok"] for role in ROLES)
@@ -39,6 +39,18 @@ def test_a_worker_that_said_goodbye_is_not_counted(client, service):
     presence.beat()
     presence.stop()
     assert not client.get("/readyz").json["checks"]["worker"]["ok"]
+
+
+def test_what_the_store_may_forget_is_a_warning(build):
+    service = build(HOOKREEL_ALLOW_VOLATILE_STORE="yes")
+    client = service.store.client
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        check = client_of(service).get("/readyz").json["checks"]["durability"]
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert check["ok"]
+    assert check["detail"].startswith("warning: the store throws records away when it is full")
 
 
 def test_a_secret_that_is_not_known_is_told(build):
