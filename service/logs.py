@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from service.deliveries import Claim, Verdict
     from service.sender import Outcome
 
+NOISY = ("rq", "rq.worker", "werkzeug", "urllib3", "_granian")
+"""Loggers of libraries that tell each of their own steps."""
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -29,7 +31,7 @@ def configure(level: str, role: str) -> None:
     logging._srcfile = None  # noqa: SLF001 - as that page says
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Libraries that log each of their own steps; ours is the line that matters.
-    for noisy in ("rq", "rq.worker", "werkzeug", "urllib3", "_granian"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 
 

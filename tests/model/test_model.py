@@ -353,7 +353,7 @@ def test_every_interleaving_keeps_the_books(store_url: str) -> None:
     Life.store_url = store_url
     case: Any = Life.TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("HOOKREEL_MODEL_EXAMPLES", "120")),
+        max_examples=int(os.environ.get("HOOKREEL_MODEL_EXAMPLES", "50")),
         stateful_step_count=60,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -10,17 +10,22 @@ from collections.abc import Iterator
 import pytest
 
 from service import logs
+from service.logs import NOISY
 
 
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    before = logging.getLogger().handlers[:], logging.getLogger().level
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    levels = {each: each.level for each in map(logging.getLogger, (*logging.root.manager.loggerDict, *NOISY))}
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     logs.configure("info", "web")
     yield stream
-    logging.getLogger().handlers[:], level = before
-    logging.getLogger().setLevel(level)
+    root.handlers[:], level = before
+    root.setLevel(level)
+    for logger, kept in levels.items():
+        logger.setLevel(kept)
 
 
 def test_a_line_is_a_json_object_with_the_fields_that_were_given(out: io.StringIO) -> None:
