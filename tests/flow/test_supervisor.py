@@ -61,9 +61,10 @@ class Owner:
         wanted = set(lines)
         assert self.process.stdout
         while wanted:
-            line = self.process.stdout.readline().strip()
+            line = self.process.stdout.readline()
             assert line, f"{wanted} never came"
-            wanted.discard(line)
+            # Several processes write at once: a line of one may come in two parts.
+            wanted = {each for each in wanted if each not in line}
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
