@@ -23,6 +23,7 @@ from service.signing import new_secret, sign_v3
 REQUESTS = 1500
 CONNECTIONS = 32
 RUNS = 5
+SHARES = 5
 SECRET = new_secret(b"benchmarks' own secret!!")
 AT_VENDOR = {"HOOKREEL_MAX_IN_FLIGHT": str(RUNS * REQUESTS)}
 """For whoever prepares the jobs; the web process has the window that is shipped."""
@@ -41,21 +42,25 @@ class Bench:
     begun: Iterator[tuple[str, str, str]]
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def rate(self, port: int, requests: list[bytes]) -> float:
-        """Accepted requests a second."""
+    def round(self) -> tuple[float, float, float, float]:
+        """Bare route and callbacks, bare route and submits: accepted requests a second."""
+        callbacks, submits = self.callbacks(), self.submits()
+        return (*self.rates(callbacks), *self.rates(submits))
+
+    def rates(self, requests: list[bytes]) -> tuple[float, float]:
+        """By turns, a share each, so that whatever else the machine does meets both."""
+        plain = web = 0.0
+        for share in range(SHARES):
+            ours = requests[share::SHARES]
+            plain += self.seconds(self.plain, self.bare(ours))
+            web += self.seconds(self.web, ours)
+        return len(requests) / plain, len(requests) / web
+
+    def seconds(self, port: int, requests: list[bytes]) -> float:
+        """Until all are accepted."""
         file = self.at.directory / "requests"
         load.write(file, requests)
-        return len(requests) / measure("load", port, CONNECTIONS, file)["seconds"]
-
-    def round(self) -> tuple[float, float, float, float]:
-        """Bare route and callbacks, bare route and submits: rates a second."""
-        callbacks, submits = self.callbacks(), self.submits()
-        return (
-            self.rate(self.plain, self.bare(callbacks)),
-            self.rate(self.web, callbacks),
-            self.rate(self.plain, self.bare(submits)),
-            self.rate(self.web, submits),
-        )
+        return measure("load", port, CONNECTIONS, file)["seconds"]
 
     def callbacks(self) -> list[bytes]:
         """The vendor's signed word about so many jobs, each at the vendor."""
