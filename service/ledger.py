@@ -91,13 +91,7 @@ class Ledger:
         """The move into a final state: slot and images go, the event comes, the next job is let in."""
         now = self.context.clock()
         ops: tuple[Op, ...] = (
-            ("leave", old.id),
-            ("ZREM", rediskeys.OPEN_JOBS, old.id),
-            ("ZREM", rediskeys.UNCERTAIN, old.id),
-            ("ZREM", rediskeys.LATER, old.id),
-            ("ZREM", rediskeys.SILENT, old.id),
-            ("ZREM", rediskeys.waiting(old.workspace), old.id),
-            ("ZADD", rediskeys.FINAL, self.context.time(), old.id),
+            ("ended", old.workspace, old.id, self.context.time()),
             *drop_blobs(old),
             *self._to_archive(new),
             self._admit(),

@@ -16,6 +16,8 @@ from schemas.states import FINAL, DeliveryState, JobState, Reason
 
 VERSION = 1
 _SMALL = 256
+_WINDOW_BITS, _MEMORY_LEVEL = 13, 5
+"""As much as documents of some kB need: with zlib's own 256 kB of tables each takes four times as long."""
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _ASCII = json.JSONEncoder(separators=(",", ":"))
 
@@ -41,7 +43,10 @@ def pack(document: Any) -> bytes:
 
 def squeeze(raw: bytes) -> bytes:
     """Bytes, deflated when they are long."""
-    return raw if len(raw) < _SMALL else b"z" + zlib.compress(raw, 1)
+    if len(raw) < _SMALL:
+        return raw
+    deflate = zlib.compressobj(wbits=_WINDOW_BITS, memLevel=_MEMORY_LEVEL)
+    return b"z" + deflate.compress(raw) + deflate.flush()
 
 
 def unsqueeze(data: bytes) -> bytes:
@@ -239,8 +244,12 @@ class Delivery:
 
 
 def dump_job(job: Job) -> bytes:
-    """A job as its document: what equals its default is left out."""
-    return pack({"v": VERSION, **_sparse(job)})
+    """A job as its document: what equals its default is left out.
+
+    One that is under way is written and read several times, and deflated when it has ended.
+    """
+    document = {"v": VERSION, **_sparse(job)}
+    return pack(document) if job.is_final else _ENCODER.encode(document).encode()
 
 
 def load_job(rev: int, data: bytes) -> Job:

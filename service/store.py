@@ -7,6 +7,7 @@ write, the script remembers it in the record, and sending the same change again 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import re
@@ -17,6 +18,7 @@ from functools import cached_property
 from importlib import resources
 from typing import Any
 
+import hiredis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
@@ -27,6 +29,7 @@ from redis.exceptions import (
 )
 
 from service import rediskeys
+from service.batching import Batching
 from service.connection import LOST, Idle, connect, is_readable
 from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
 from service.queue import submit_bell
@@ -40,6 +43,13 @@ class StaleRecord(HookreelError):
     def __init__(self, guard: str) -> None:
         super().__init__("the record has moved")
         self.guard = guard
+
+
+class ConnectionLost(StoreUnavailable):
+    """Whether what was sent was applied is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection to the store was lost")
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,8 @@ class Store:
         self.client = connect(url)
         self.patience = patience
         self.monotonic = monotonic
+        self._commits = Batching(self._commit_all)
+        self._fetches = Batching(self._fetch_all)
 
     def __repr__(self) -> str:
         return "<Store>"
@@ -155,30 +167,29 @@ class Store:
 
         Raises `StaleRecord` when a guard does not hold.
         """
-        words = change.argv()
-        command = COMMIT.command([change.key], words)
         deadline = self.monotonic() + self.patience
-        sent = False
-        while True:
+        answer = self._commits(change)
+        sent = answer is not None
+        while not answer:
+            if sent and self.monotonic() >= deadline:
+                raise OutcomeUnknown("the store did not say whether this was kept", change.subject)
             try:
                 connection = self._connection()
             except StoreUnavailable:
-                if self.monotonic() < deadline:
+                if sent or self.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
-                if sent:
-                    raise OutcomeUnknown(
-                        "the store did not say whether this was kept", change.subject
-                    ) from None
                 raise
-            try:
-                sent = True
-                answer = self._ask(connection, COMMIT, [change.key], words, command)
-            except LOST:
-                if self.monotonic() < deadline:
-                    continue
-                raise OutcomeUnknown("the store did not say whether this was kept", change.subject) from None
-            return self._applied(answer)
+            sent = True
+            with contextlib.suppress(*LOST):
+                answer = self._ask(connection, COMMIT, [change.key], change.argv())
+        return self._applied(answer)
+
+    def _commit_all(self, changes: list[Change]) -> Sequence[list[bytes]]:
+        try:
+            return self.run_all([(COMMIT, [change.key], change.argv()) for change in changes])
+        except ConnectionLost:
+            return [[]] * len(changes)
 
     @staticmethod
     def _applied(answer: list[bytes]) -> list[str]:
@@ -212,19 +223,22 @@ class Store:
         connection = self._connection()
         commands = [*(script.command(keys, args) for script, keys, args in calls), *then]
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command([b"".join(map(_packed, commands))])
         except LOST as error:
             connection.disconnect()
             self._idle.give(connection)
-            raise StoreUnavailable("the connection to the store was lost") from error
+            raise ConnectionLost from error
         return Batch(self, connection, calls, len(commands))
 
     def fetch(self, *words: Word) -> Any:
         """One read, without what a pipeline costs. The answer as the server gives it."""
+        answer = self._fetches(words)
+        if answer is not None:
+            return _checked(answer)
         for last in (False, True):
             connection = self._connection()
             try:
-                connection.send_command(*words)
+                _send(connection, words)
                 return _checked(self._read(connection))
             except LOST as error:
                 connection.disconnect()
@@ -233,6 +247,9 @@ class Store:
             finally:
                 self._idle.give(connection)
         raise AssertionError
+
+    def _fetch_all(self, commands: list[tuple[Word, ...]]) -> list[Any]:
+        return self.run_all([], commands)
 
     def read(self, ask: Callable[[Any], object]) -> list[Any]:
         """Several reads in one round trip; asked once more on a fresh connection when the first is lost."""
@@ -254,7 +271,7 @@ class Store:
             answers = [self._read(batch.connection) for _ in range(batch.size)]
         except LOST as error:
             batch.connection.disconnect()
-            raise StoreUnavailable("the connection to the store was lost") from error
+            raise ConnectionLost from error
         finally:
             self._idle.give(batch.connection)
         scripted = [
@@ -281,27 +298,20 @@ class Store:
         script, keys, args = call
         connection = self._connection()
         try:
-            connection.send_command(*script.command(keys, args, whole=True))
+            _send(connection, script.command(keys, args, whole=True))
             return _checked(self._read(connection))
         except LOST as error:
             connection.disconnect()
-            raise StoreUnavailable("the connection to the store was lost") from error
+            raise ConnectionLost from error
         finally:
             self._idle.give(connection)
 
-    def _ask(
-        self,
-        connection: Any,
-        script: Script,
-        keys: Sequence[str],
-        args: list[Word],
-        command: tuple[Word, ...],
-    ) -> Any:
+    def _ask(self, connection: Any, script: Script, keys: Sequence[str], args: list[Word]) -> Any:
         try:
-            connection.send_command(*command)
+            _send(connection, script.command(keys, args))
             answer = self._read(connection)
             if isinstance(answer, NoScriptError):
-                connection.send_command(*script.command(keys, args, whole=True))
+                _send(connection, script.command(keys, args, whole=True))
                 answer = self._read(connection)
         except LOST:
             connection.disconnect()
@@ -352,6 +362,16 @@ class Batch:
     def answers(self) -> list[Any]:
         """Wait for them; as `Store.run_all` returns them. Raises `StoreUnavailable`."""
         return self.store.answers_of(self)
+
+
+def _send(connection: Any, words: tuple[Word, ...]) -> None:
+    """As redis-py's ``send_command``, which also looks at each word before hiredis does."""
+    connection.send_packed_command([_packed(words)])
+
+
+def _packed(words: tuple[Word, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub: one word
+    return packed
 
 
 def _checked(answer: Any) -> Any:

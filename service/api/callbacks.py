@@ -13,7 +13,6 @@ import hmac
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.exceptions import MethodNotAllowed
@@ -31,41 +30,46 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/callbacks/"
 _PATH = re.compile(r"/callbacks/wavespeed/([0-9a-f]{32})/([^/]{1,128})", re.ASCII)
-_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_HEADERS: Final = {
+    name: f"HTTP_{name.upper().replace('-', '_')}"
+    for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+}
+"""The signature's headers and where WSGI keeps them."""
 _TAKEN: Final = b'{"code":200,"message":"success"}'
 _TAKEN_HEADERS: Final = [("Content-Type", "application/json"), ("Content-Length", str(len(_TAKEN)))]
 
 
-@dataclass(frozen=True)
 class Callbacks:
     """WSGI middleware: what is under ``/callbacks/`` is answered here, the rest by ``behind``."""
 
-    behind: WSGIApplication
-    jobs: Jobs
-    secret: VendorSecret
+    def __init__(self, behind: WSGIApplication, jobs: Jobs, secret: VendorSecret) -> None:
+        self.behind = behind
+        self.jobs = jobs
+        self.secret = secret
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """As WSGI calls it."""
         if not environ["PATH_INFO"].startswith(PREFIX):
             return self.behind(environ, start_response)
         try:
-            self.receive(Request(environ))
+            self.receive(environ)
         except Exception as error:  # noqa: BLE001 - as Flask's own catch-all: answered as a 500 and logged
             return answers.answer(error)(environ, start_response)
         start_response("200 OK", _TAKEN_HEADERS)
         return [_TAKEN]
 
-    def receive(self, request: Request) -> None:
+    def receive(self, environ: dict[str, Any]) -> None:
         """Take one callback; what was heard before changes nothing.
 
         Refusals in this order: 404 and 405 for the path, 413, 404, 413 for a chunked body, 503, 401, 400,
         409 for the prediction of another task.
         """
-        address = _PATH.fullmatch(request.path)
+        address = _PATH.fullmatch(environ["PATH_INFO"])
         if address is None:
             raise _unknown()
-        if request.method != "POST":
+        if environ["REQUEST_METHOD"] != "POST":
             raise MethodNotAllowed(["POST"])
+        request = Request(environ)
         http.check_size(request, MAX_BYTES)
         job_id, token = address.groups()
         job = self._addressed(job_id, token)
@@ -78,7 +82,7 @@ class Callbacks:
 
     def _take(self, request: Request, job: Job, token: str) -> None:
         body = http.read_body(request, MAX_BYTES)
-        self.secret.verify({name: request.headers.get(name, "") for name in _HEADERS}, body)
+        self.secret.verify({name: request.environ.get(key, "") for name, key in _HEADERS.items()}, body)
         word = read_callback(body)
         settled = self.jobs.settle(job.id, token, word, job)
         extra = {"job": job.id, "upstream": word.id, "status": word.status, "state": settled.state.value}

@@ -6,7 +6,7 @@
 --          member ZSET M   M is in it
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
--- ops      wait WS JOB ORDER · leave JOB · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
+-- ops      wait WS JOB ORDER · leave JOB · ended WS JOB MS · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
 --          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
@@ -97,6 +97,12 @@ local words = {
     if not (probe and redis.call('ZSCORE', K.WINDOW, probe)) then redis.call('HSET', K.VENDOR, 'probe', '1') end
   end,
   leave = function(job) redis.call('ZREM', K.WINDOW, job) end,
+  ended = function(ws, job, at_ms)
+    for _, list in ipairs({K.WINDOW, K.OPEN_JOBS, K.UNCERTAIN, K.LATER, K.SILENT, K.waiting(ws)}) do
+      redis.call('ZREM', list, job)
+    end
+    redis.call('ZADD', K.FINAL, at_ms, job)
+  end,
   admit = function(limit) admit(tonumber(limit)) end,
   event = function(ws, job, event, kind, channel, own, doc)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)

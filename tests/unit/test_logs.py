@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,38 +13,36 @@ from service.logs import NOISY
 
 
 @pytest.fixture
-def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def out(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     levels = {each: each.level for each in map(logging.getLogger, (*logging.root.manager.loggerDict, *NOISY))}
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
     logs.configure("info", "web")
-    yield stream
+    yield lambda: capfd.readouterr().err
     root.handlers[:], level = before
     root.setLevel(level)
     for logger, kept in levels.items():
         logger.setLevel(kept)
 
 
-def test_a_line_is_a_json_object_with_the_fields_that_were_given(out: io.StringIO) -> None:
+def test_a_line_is_a_json_object_with_the_fields_that_were_given(out: Callable[[], str]) -> None:
     logging.getLogger("any").info("job.accepted", extra={"job": "abc", "size": 3})
-    line = json.loads(out.getvalue())
+    line = json.loads(out())
     assert line.pop("timestamp").endswith("Z")
     assert line == {"role": "web", "event": "job.accepted", "level": "info", "job": "abc", "size": 3}
 
 
-def test_an_exception_is_one_line_with_its_traceback_in_a_field(out: io.StringIO) -> None:
+def test_an_exception_is_one_line_with_its_traceback_in_a_field(out: Callable[[], str]) -> None:
     try:
         json.loads("what was wrong")
     except ValueError:
         logging.getLogger("any").exception("part %s failed", 3)
-    (line,) = out.getvalue().splitlines()
+    (line,) = out().splitlines()
     told = json.loads(line)
     assert told["event"] == "part 3 failed"
     assert "JSONDecodeError" in told["exception"]
 
 
-def test_what_is_below_the_level_is_not_written(out: io.StringIO) -> None:
+def test_what_is_below_the_level_is_not_written(out: Callable[[], str]) -> None:
     logging.getLogger("any").debug("nothing")
-    assert out.getvalue() == ""
+    assert out() == ""
