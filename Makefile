@@ -27,7 +27,7 @@ up: $(VENV)/ready
 	@exec $(BIN)/hookreel up
 
 test: $(VENV)/ready-dev
-	$(CLEAN) $(BIN)/python -m pytest $(ARGS)
+	$(CLEAN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
