@@ -58,7 +58,10 @@ OUR_CODES: Mapping[Reason, int] = MappingProxyType(
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
     {
         # Completed: an earlier submission of unknown outcome has reported while it waited for the next.
-        JobState.QUEUED: frozenset({JobState.SUBMITTING, JobState.COMPLETED, JobState.FAILED}),
+        # Uncertain: the store was set back to a time before its submission.
+        JobState.QUEUED: frozenset(
+            {JobState.SUBMITTING, JobState.UNCERTAIN, JobState.COMPLETED, JobState.FAILED}
+        ),
         JobState.SUBMITTING: frozenset(
             {JobState.QUEUED, JobState.PROCESSING, JobState.UNCERTAIN, JobState.COMPLETED, JobState.FAILED}
         ),

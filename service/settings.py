@@ -76,6 +76,8 @@ class Settings:
     """How long an unknown outcome may stay unknown."""
     on_uncertain: str = _setting("HOOKREEL_ON_UNCERTAIN", "fail", parse.choice("fail", "resubmit"))
     """What then happens."""
+    wait_replicas: int = _setting("HOOKREEL_WAIT_REPLICAS", "0", parse.whole(0, 100))
+    """How many replicas of the store must have a submission's token before its POST goes out."""
     overdue_after: float | None = _setting("HOOKREEL_OVERDUE_AFTER", None, parse.seconds(1, 30 * DAY))
     """How long a job may be silent before it is looked up; ``None``: by the model."""
     retry_schedule: tuple[float, ...] = _setting(

@@ -155,6 +155,36 @@ class Settling(Ledger):
 
         return self._change(job_id, decide)
 
+    def doubt(self, job_id: str) -> Job:
+        """The store was set back to an earlier state: what was done about this job since is not known.
+
+        One that waited or was being submitted is uncertain; one at the vendor is looked up at once.
+        """
+
+        def decide(job: Job) -> Decision | None:
+            now = self.context.clock()
+            if job.state is JobState.PROCESSING:
+                return Decision(job, (("ZADD", rediskeys.SILENT, self.context.time(), job.id),))
+            if job.state is JobState.QUEUED:
+                # At any time since its acceptance, by a process that is not known any more.
+                row = Submission(self.context.token(), job.created_at, "", "unknown")
+                job = changed(job, submissions=(*job.submissions, row))
+            elif job.state is JobState.SUBMITTING and job.submission is not None:
+                job = job.with_submission(job.submission.token, outcome="unknown")
+            else:
+                return None
+            ops = (
+                ("leave", job.id),
+                ("ZREM", rediskeys.LATER, job.id),
+                ("ZREM", rediskeys.waiting(job.workspace), job.id),
+                ("ZADD", rediskeys.UNCERTAIN, self.context.time(), job.id),
+            )
+            return Decision(
+                moved(job, JobState.UNCERTAIN).noting(now, "uncertain: the store was set back"), ops
+            )
+
+        return self._change(job_id, decide)
+
     def _queued_again(self, job: Job, why: str) -> Decision:
         queued = moved(job, JobState.QUEUED).noting(self.context.clock(), why)
         return Decision(queued, (("ZREM", rediskeys.UNCERTAIN, job.id), self._wait(job), self._admit()))

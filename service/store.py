@@ -34,6 +34,8 @@ from service.connection import LOST, Idle, connect, is_readable
 from service.errors import HookreelError, OutcomeUnknown, StoreFull, StoreUnavailable
 from service.queue import submit_bell
 
+WAIT_MS = 1000
+"""How long replicas are waited for: well below the fence of a submission."""
 Word = str | bytes | int | float
 
 
@@ -293,6 +295,13 @@ class Store:
             raise StoreUnavailable("the store cannot be reached") from error
         except RedisError as error:
             raise _translated(error) from error
+
+    def is_replicated(self, replicas: int) -> bool:
+        """Whether so many replicas have what was written until now. Raises `StoreUnavailable`."""
+        # WAIT is about the last write of its own connection, which may not be the one that matters.
+        mark = ("HINCRBY", rediskeys.SERVICE, "waits", 1)
+        _, reached = self.run_all([], [mark, ("WAIT", replicas, WAIT_MS)])
+        return int(_checked(reached)) >= replicas
 
     def _retry_whole(self, call: tuple[Script, Sequence[str], list[Word]]) -> Any:
         script, keys, args = call

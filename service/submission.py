@@ -20,6 +20,7 @@ FENCE = 5.0
 between (suspended, swapped out, SIGSTOPped) finds it dead."""
 
 NOT_BEGUN = Observation(sent=False, trouble="the store was away")
+NOT_COPIED = Observation(sent=False, trouble="the store's replicas were behind")
 KEEP_TRYING = 60.0
 """Seconds for which an outcome is offered to a store that is away."""
 
@@ -52,6 +53,8 @@ class Submitter:
     token: Callable[[], str]
     boottime: Callable[[], float]
     callback_url: Callable[[str, str], str]
+    replicas: int = 0
+    """How many replicas of the store must have the token before anything goes out."""
 
     def submit(self, job_id: str) -> None:
         """Submit the job unless there is nothing to do. The doorbell's whole work."""
@@ -70,11 +73,15 @@ class Submitter:
         written = self.boottime()
         try:
             begun = self.jobs.begin(job, token, self.incarnation)
+            copied = not self.replicas or self.jobs.store.is_replicated(self.replicas)
         except Unavailable:
             # The token may be on disk all the same; nothing will be sent under it.
             self._conclude(job.id, token, classify(NOT_BEGUN))
             return
         if begun is None:
+            return
+        if not copied:
+            self._conclude(job.id, token, classify(NOT_COPIED))
             return
         fresh = lambda: self.boottime() - written < FENCE  # noqa: E731
         found = self.vendor.submit(begun.model, body, self.callback_url(job.id, token), fresh)

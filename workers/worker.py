@@ -134,7 +134,13 @@ class ThreadedWorker(SimpleWorker):
 def make(service: Service) -> list[ThreadedWorker]:
     """A worker for the vendor's queue, and one for copies where those are kept."""
     submitter = Submitter(
-        service.jobs, service.vendor, service.incarnation, service.token, boottime, service.callback_url
+        service.jobs,
+        service.vendor,
+        service.incarnation,
+        service.token,
+        boottime,
+        service.callback_url,
+        service.settings.wait_replicas,
     )
     tasks.hands[:] = [tasks.Hands(submitter, service.inquiry, _archivist(service))]
     made = [_worker(service, QUEUE, service.incarnation, service.settings.submit_concurrency)]

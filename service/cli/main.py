@@ -18,6 +18,7 @@ _COMMANDS = {
     "jobs": "service.cli.jobs",
     "keys": "service.cli.keys",
     "listen": "service.cli.listen",
+    "repair": "service.cli.repair",
     "sandbox": "service.cli.roles",
     "serve": "service.cli.roles",
     "up": "service.cli.up",

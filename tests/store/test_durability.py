@@ -7,35 +7,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from service import embedded
 from service.durability import _too_old, check
 from service.errors import SettingsError, StoreUnavailable
 from service.store import Store
-from tests.waiting import eventually
+from tests.store.servers import valkey
 
 LASTING = {"appendonly": "yes"}
 FORGETTING = {"save": "", "appendonly": "no"}
 EVICTING = {**LASTING, "maxmemory": "100mb", "maxmemory-policy": "volatile-lru"}
 Start = Callable[..., str]
-
-
-@contextmanager
-def valkey(directory: Path, settings: dict[str, str]) -> Iterator[str]:
-    """A store of somebody else's."""
-    path = directory / "socket"
-    words = {"port": "0", "unixsocket": str(path), "dir": str(directory), "logfile": "log", **settings}
-    options = [word for name, value in words.items() for word in (f"--{name}", value)]
-    with subprocess.Popen([embedded._program(), *options]) as process:
-        assert eventually(lambda: embedded._answers(str(path)))
-        yield f"unix://{path}"
-        process.terminate()
 
 
 @pytest.fixture
