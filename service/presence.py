@@ -1,6 +1,7 @@
 """Who is alive: every process beats under a name of its own, and is dead when its beat stands still.
 
-Dead means silent by the observer's own clock: no two clocks are compared.
+Dead means silent by the observer's own clock: no two clocks are compared. A beat also says which form of the
+records its process reads, and shows what everybody else reads (`service.versions`).
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
-from service import rediskeys
+from service import rediskeys, versions
 from service.errors import Unavailable
 from service.store import Store
 
+GONE = b"gone"
 BEAT_EVERY = 2.0
 SILENT_AFTER = 8.0
 
@@ -25,10 +27,20 @@ class Presence:
         self.store = store
         self.incarnation = incarnation
         self._stop = threading.Event()
+        self._beats = 0
 
     def beat(self) -> None:
-        """Once."""
-        self.store.write(lambda pipe: pipe.hincrby(rediskeys.BEATS, self.incarnation, 1))
+        """Once. From then on what is written is what everybody alive reads. Raises `Unavailable`."""
+        self._beats += 1
+        told = f"{self._beats} {versions.VERSION}"
+        try:
+            _, beats = self.store.write(
+                lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, told).hgetall(rediskeys.BEATS)
+            )
+        except Exception:
+            versions.FORMAT.forget()
+            raise
+        versions.FORMAT.suit(_read_by(beats))
 
     def start(self) -> None:
         """Beat from now on, in a thread."""
@@ -45,8 +57,16 @@ class Presence:
     def stop(self) -> None:
         """Say goodbye: whatever this incarnation still claims is free at once."""
         self._stop.set()
+        versions.FORMAT.forget()
         with contextlib.suppress(Unavailable):
-            self.store.write(lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, "gone"))
+            self.store.write(lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, GONE))
+
+
+def _read_by(beats: Mapping[bytes, bytes]) -> Iterator[int]:
+    """The latest form that each live process reads; one that does not say so is of the first release."""
+    for told in beats.values():
+        if told != GONE:
+            yield int(told.partition(b" ")[2] or 1)
 
 
 class Watch:
@@ -73,7 +93,7 @@ class Watch:
         dead = {
             name
             for name, (counter, since) in self._seen.items()
-            if counter == b"gone" or now - since > SILENT_AFTER
+            if counter == GONE or now - since > SILENT_AFTER
         }
         return set(current) - dead, dead
 
@@ -87,7 +107,7 @@ def alive(store: Store) -> dict[str, int]:
     (beats,) = store.read(lambda pipe: pipe.hgetall(rediskeys.BEATS))
     roles: dict[str, int] = {}
     for name, counter in beats.items():
-        if counter != b"gone":
+        if counter != GONE:
             role = name.decode().partition("-")[0]
             roles[role] = roles.get(role, 0) + 1
     return roles

@@ -1,7 +1,7 @@
 """What is kept, as frozen dataclasses, and how each becomes bytes and comes back.
 
-A document is compact JSON, deflated when that is shorter; the first byte tells which. ``VERSION`` stands in
-every document, so that a later release can read what an earlier one wrote.
+A document is compact JSON, deflated when that is shorter; the first byte tells which. Its version stands in
+it (`service.versions`). What a later release has added to it is kept when it is written again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from schemas.states import FINAL, DeliveryState, JobState, Reason
+from service import versions
+from service.errors import Unavailable
 
-VERSION = 1
 _SMALL = 256
 _WINDOW_BITS, _MEMORY_LEVEL = 13, 5
 """As much as documents of some kB need: with zlib's own 256 kB of tables each takes four times as long."""
@@ -73,6 +74,8 @@ class Submission:
     outcome: str = "open"
     upstream_id: str = ""
     status: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What only a later release knows of."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class File:
     sha256: str
     content_type: str
     url: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class Job:
     last_word: str = ""
     """The event that told the job's end; a later word supersedes it."""
     timeline: tuple[tuple[int, str], ...] = ()
+    unknown: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_final(self) -> bool:
@@ -196,6 +201,7 @@ class Endpoint:
     """The job whose ``?webhook=`` this is; empty for a workspace's endpoint."""
     since: int = 0
     """The workspace's event number when this was made; earlier events are not its own."""
+    unknown: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -248,37 +254,42 @@ def dump_job(job: Job) -> bytes:
 
     One that is under way is written and read several times, and deflated when it has ended.
     """
-    document = {"v": VERSION, **_sparse(job)}
+    document = {"v": versions.FORMAT.written, **_sparse(job)}
     return pack(document) if job.is_final else _ENCODER.encode(document).encode()
 
 
 def load_job(rev: int, data: bytes) -> Job:
-    """The inverse of `dump_job`."""
-    document = unpack(data)
-    document.pop("v")
-    document["state"] = JobState(document.get("state", JobState.QUEUED))
-    if document.get("reason"):
-        document["reason"] = Reason(document["reason"])
-    document["submissions"] = tuple(Submission(**row) for row in document.get("submissions", ()))
-    document["files"] = tuple(File(**row) for row in document.get("files", ()))
-    document["timeline"] = tuple((at, what) for at, what in document.get("timeline", ()))
-    return Job(rev=rev, **_tupled(document))
+    """The inverse of `dump_job`. Raises `Unavailable` for what only a later release reads."""
+    try:
+        document = _opened(data)
+        document["state"] = JobState(document.get("state", JobState.QUEUED))
+        if document.get("reason"):
+            document["reason"] = Reason(document["reason"])
+        document["submissions"] = tuple(_made(Submission, row) for row in document.get("submissions", ()))
+        document["files"] = tuple(_made(File, row) for row in document.get("files", ()))
+        document["timeline"] = tuple((at, what) for at, what in document.get("timeline", ()))
+        return _made(Job, _tupled(document), rev=rev)
+    except _UNREADABLE as error:
+        raise _refused("job", error) from error
 
 
 def dump_endpoint(endpoint: Endpoint) -> bytes:
     """An endpoint as its document."""
-    return pack({"v": VERSION, **_sparse(endpoint)})
+    return pack({"v": versions.FORMAT.written, **_sparse(endpoint)})
 
 
 def load_endpoint(rev: int, data: bytes) -> Endpoint:
-    """The inverse of `dump_endpoint`."""
-    document = unpack(data)
-    document.pop("v")
-    return Endpoint(rev=rev, **_tupled(document))
+    """The inverse of `dump_endpoint`. Raises `Unavailable` for what only a later release reads."""
+    try:
+        return _made(Endpoint, _tupled(_opened(data)), rev=rev)
+    except _UNREADABLE as error:
+        raise _refused("endpoint", error) from error
 
 
 _ROWS = frozenset({"submissions", "files"})
 """The fields that are tuples of dataclasses."""
+_UNREADABLE = (ValueError, TypeError, KeyError, zlib.error)
+"""What a document of a form that nobody here knows leads to."""
 
 
 def _default(each: Field[Any]) -> Any:
@@ -286,6 +297,34 @@ def _default(each: Field[Any]) -> Any:
 
 
 _DEFAULTS = {kind: {each.name: _default(each) for each in fields(kind)} for kind in (Job, Endpoint)}
+_KNOWN = {
+    kind: frozenset(each.name for each in fields(kind)) - {"unknown"}
+    for kind in (Job, Endpoint, Submission, File)
+}
+
+
+def _opened(data: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = unpack(data)
+    version = document.pop("v")
+    if version > versions.VERSION:
+        raise ValueError(f"its version is {version}, the latest that is known here is {versions.VERSION}")
+    return document
+
+
+_Kept = TypeVar("_Kept", Job, Endpoint, Submission, File)
+
+
+def _made(kind: type[_Kept], document: dict[str, Any], **more: Any) -> _Kept:
+    known = _KNOWN[kind]
+    if document.keys() <= known:
+        return kind(**more, **document)
+    unknown = {name: document.pop(name) for name in document.keys() - known}
+    return kind(**more, **document, unknown=unknown)
+
+
+def _refused(kind: str, error: Exception) -> Unavailable:
+    """It stays as it is; a process of the later release will take care of it."""
+    return Unavailable(f"this release cannot read a {kind} that a later one has written ({error})")
 
 
 def _sparse(record: Job | Endpoint) -> dict[str, Any]:
@@ -293,8 +332,15 @@ def _sparse(record: Job | Endpoint) -> dict[str, Any]:
     kept = {name: value for name, value in vars(record).items() if value != defaults[name]}
     kept.pop("rev", None)
     for name in _ROWS & kept.keys():
-        kept[name] = [vars(row) for row in kept[name]]
+        kept[name] = [_row(row) for row in kept[name]]
+    kept |= kept.pop("unknown", {})
     return kept
+
+
+def _row(record: Submission | File) -> dict[str, Any]:
+    row = dict(vars(record))
+    row |= row.pop("unknown")
+    return row
 
 
 def _tupled(document: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ VENDOR = f"{PREFIX}vendor"
 WORKSPACES = f"{PREFIX}workspaces"
 """set: workspace names. Stays."""
 BEATS = f"{PREFIX}beats"
-"""hash: incarnation -> beat counter. A dead incarnation's field goes when its claims are freed."""
+"""hash: incarnation -> beat counter and the latest form of records that it reads, ``17 1``; or ``gone``.
+A dead incarnation's field goes when its claims are freed.
+"""
 
 OPEN_JOBS = f"{PREFIX}open-jobs"
 """zset: unfinished job -> its place. What else it has to be in is rebuilt from here. Goes when it ends."""
