@@ -9,7 +9,7 @@ import requests
 from schemas.fields import Choice
 from service.bootstrap import SANDBOX_KEY
 from service.sandbox.switches import SwitchesSchema
-from tests.ups import Up
+from tests.ups import T2V, Up
 from tests.waiting import eventually
 
 REFUSED = {"429"}
@@ -27,7 +27,7 @@ UNKNOWN = {
     "null_data",
     "empty",
 } | {*("cut_before", "cut_after", "cut_midway")}
-CREATED = {"502 created=true", "no_id created=true", "cut_after", "cut_midway"}
+OTHER = "minimax/hailuo-02/t2v-standard"
 Jobs = dict[str, dict[str, Any]]
 
 
@@ -53,16 +53,28 @@ def calm(up: Up) -> None:
 
 
 @pytest.fixture(scope="module")
-def unknown(quick: Up) -> Jobs:
-    """A job for each answer from which nobody can tell, once it has ended."""
-    posts = quick.counts()["submit"]
-    jobs = {}
+def made(quick: Up) -> Jobs:
+    """A job for each answer from which nobody can tell, once it has ended; its task never says a word."""
+    return after_each(quick, "created=true callback=none", T2V)
+
+
+@pytest.fixture(scope="module")
+def not_made(quick: Up) -> Jobs:
+    """The same where no task was made, of a model whose every task is known to be another job's."""
+    return after_each(quick, "created=false", OTHER)
+
+
+def after_each(up: Up, what: str, model: str) -> Jobs:
+    before, jobs = up.counts(), {}
     for fault in sorted(UNKNOWN):
-        jobs[fault] = quick.submit(f"a cat [sandbox: submit={fault} callback=none]")
-        assert eventually(partial(is_uncertain, quick, jobs[fault]))
-        calm(quick)
-    found = {fault: ended(quick, job) for fault, job in jobs.items()}
-    assert quick.counts()["submit"] == posts + 2 * len(UNKNOWN)
+        jobs[fault] = up.submit(f"a cat [sandbox: submit={fault} {what}]", model=model)
+        assert eventually(partial(is_uncertain, up, jobs[fault]))
+        calm(up)
+    found = {fault: ended(up, job) for fault, job in jobs.items()}
+    after = up.counts()
+    assert after["submit"] == before["submit"] + 2 * len(UNKNOWN)
+    created = len(UNKNOWN) * (2 if "created=true" in what else 1)
+    assert after["tasks_created"] == before["tasks_created"] + created
     return found
 
 
@@ -73,8 +85,8 @@ def test_every_answer_of_the_sandbox_is_in_one_of_these_tables():
 
 
 @pytest.mark.parametrize("fault", sorted(UNKNOWN))
-def test_an_unknown_outcome_is_never_repeated_and_ends_as_timeout(unknown: Jobs, fault: str):
-    job = unknown[fault]
+def test_an_unknown_outcome_is_never_repeated_and_ends_as_timeout(made: Jobs, fault: str):
+    job = made[fault]
     assert (job["state"], job["reason"], job["status"]) == ("failed", "outcome_unknown", "timeout")
     assert (job["code"], job["maybe_billed"]) == (9001, True)
     assert [row["outcome"] for row in job["submissions"]] == ["unknown"]
@@ -82,13 +94,22 @@ def test_an_unknown_outcome_is_never_repeated_and_ends_as_timeout(unknown: Jobs,
     assert all(word not in job["error"] for word in ("HTTP 5", "HTTP 429"))
 
 
-@pytest.mark.parametrize("fault", sorted(CREATED))
+@pytest.mark.parametrize("fault", sorted(UNKNOWN))
+def test_where_the_vendors_list_has_no_task_for_it_it_ends_as_never_submitted(not_made: Jobs, fault: str):
+    job = not_made[fault]
+    assert (job["state"], job["reason"], job["code"]) == ("failed", "never_submitted", 9004)
+    assert not job["maybe_billed"]
+    assert len(job["submissions"]) == 1
+
+
+@pytest.mark.parametrize("fault", sorted(UNKNOWN))
 def test_a_task_that_exists_after_all_reports_itself(quick: Up, fault: str):
-    posts = quick.counts()["submit"]
-    job = ended(quick, quick.submit(f"a cat [sandbox: submit={fault} callback_delay=0.5]"))
+    before = quick.counts()
+    job = ended(quick, quick.submit(f"a cat [sandbox: submit={fault} created=true callback_delay=0.5]"))
     assert (job["state"], job["maybe_billed"]) == ("completed", False)
     assert any(row["what"].startswith("uncertain") for row in job["timeline"])
-    assert quick.counts()["submit"] == posts + 1
+    after = quick.counts()
+    assert [after[each] - before[each] for each in ("submit", "tasks_created")] == [1, 1]
 
 
 @pytest.mark.parametrize("fault", sorted(FAILED))
