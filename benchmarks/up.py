@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,19 +10,22 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks import corpus, load
 from benchmarks.figures import Figure
 from benchmarks.processes import cpu, fetch, measure, wait_until
+from benchmarks.vendor import SECRET
 from service.environment import clean_environment
-from service.signing import new_secret
 
+TEXT_TO_VIDEO = "minimax/hailuo-02/t2v-pro"
 JOBS = 100
 CONNECTIONS = 8
 SETTLING = 5.0
@@ -43,6 +47,29 @@ class Up:
         """All of its processes."""
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
+
+    def named(self, word: str) -> psutil.Process:
+        """The one whose command line has ``word`` in it. Raises RuntimeError when there is none."""
+        for each in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if any(word in part for part in each.cmdline()[:3]):
+                    return each
+        raise RuntimeError(f"nothing runs that is called {word}")
+
+    def call(self, path: str, document: Any = None) -> Any:
+        """What is answered to a GET, or to a POST of ``document``. Raises OSError for any but a 2xx."""
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        body = None if document is None else json.dumps(document).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5) as answer:
+            return json.loads(answer.read())
+
+    def submit(self, **fields: Any) -> str:
+        """A job from text, or from what ``fields`` say instead; its id."""
+        model = corpus.MODEL if "image" in fields else TEXT_TO_VIDEO
+        return str(
+            self.call(f"/api/v3/{model}", {"prompt": "A tram turns the corner.", **fields})["data"]["id"]
+        )
 
 
 @contextmanager
@@ -67,8 +94,8 @@ def up(**settings: str) -> Iterator[Up]:
 
 @contextmanager
 def slow_vendor() -> Iterator[str]:
-    """``benchmarks/slowvendor.py``; its URL."""
-    command = [sys.executable, "-m", "benchmarks.slowvendor"]
+    """``benchmarks/vendor.py``, which answers after a second; its URL."""
+    command = [sys.executable, "-m", "benchmarks.vendor", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
@@ -79,8 +106,7 @@ def slow_vendor() -> Iterator[str]:
 
 def submitting() -> list[Figure]:
     """From the first job until the vendor has answered for the last, each submitted once."""
-    secret = new_secret(b"benchmarks' own secret!!")
-    with slow_vendor() as url, up(WAVESPEED_BASE_URL=url, WAVESPEED_WEBHOOK_SECRET=secret) as running:
+    with slow_vendor() as url, up(WAVESPEED_BASE_URL=url, WAVESPEED_WEBHOOK_SECRET=SECRET) as running:
         dice = random.Random(1)  # noqa: S311 - no secret
         headers = {"authorization": f"Bearer {running.key}"}
         bodies = (json.dumps(corpus.fields(dice)).encode() for _ in range(JOBS))
