@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import archiving, forwarding, handover, memory, sweep, up, web
+from benchmarks import archiving, forwarding, guard, handover, memory, recovery, sweep, up, web
 from benchmarks.figures import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -26,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "submitting": up.submitting,
     "memory": memory.figures,
     "archive": archiving.figures,
+    "guard": guard.figures,
+    "recovery": recovery.figures,
     "sweep": sweep.figures,
     "handover": handover.figures,
     "idle": up.idle,

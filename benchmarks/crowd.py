@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from benchmarks import corpus
 from benchmarks.callers import Begun
@@ -58,7 +59,7 @@ def _keep(service: Service, jobs: Iterable[Job], indexes: Mapping[str, int]) -> 
     while batch := list(itertools.islice(rows, AT_ONCE)):
         pipe = service.store.client.pipeline(transaction=False)
         for job in batch:
-            record = {"rev": 1, "doc": dump_job(job), "state": f"{job.state} {job.workspace}"}
+            record: dict[Any, Any] = {"rev": 1, "doc": dump_job(job), "state": f"{job.state} {job.workspace}"}
             pipe.hset(rediskeys.job(job.id), mapping=record)
         pipe.zadd(rediskeys.OPEN_JOBS, {job.id: job.place for job in batch})
         pipe.zadd(rediskeys.jobs(corpus.WORKSPACE), {job.id: job.created_at for job in batch})
