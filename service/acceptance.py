@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from schemas.inputs import Input
@@ -19,7 +21,11 @@ from service.records import Job
 from service.store import StaleRecord, Store, Word
 
 FULL_AT = 0.85
-"""Share of the store's memory at which nothing more is accepted: settling and recording need the rest."""
+"""Share of the store's memory, or of its disk, at which nothing more is accepted: settling and recording
+need the rest.
+"""
+ENOUGH = 4 * 2**30
+"""Bytes free with which a disk is not full, whatever its share: the embedded store never needs as many."""
 PLACES_A_MS = 1000
 REMEMBERED_MS = 24 * 3600 * 1000
 
@@ -38,26 +44,50 @@ class Order:
 
 
 class Capacity:
-    """Whether the store has room, asked at most once a second."""
+    """Whether the store has room, asked at most once a second.
 
-    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
+    ``directory``: where it keeps its file, if that is on a disk of this machine's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.store = store
+        self.directory = directory
         self.monotonic = monotonic
         self._until = 0.0
-        self._full = False
+        self._full = ""
 
     def check(self) -> None:
         """Raises `StoreFull`."""
         now = self.monotonic()
         if now >= self._until:
-            (info,) = self.store.read(lambda pipe: pipe.info("memory"))
-            most = int(info.get("maxmemory", 0))
-            self._full = bool(most) and int(info["used_memory"]) > FULL_AT * most
+            self._full = self._found_full()
             self._until = now + 1.0
         if self._full:
             raise StoreFull(
-                "the store is nearly full; nothing more is accepted until there is room", retry_after=30
+                f"{self._full} is nearly full; nothing more is accepted until there is room", retry_after=30
             )
+
+    def _found_full(self) -> str:
+        """What is; empty when nothing is."""
+        (info,) = self.store.read(lambda pipe: pipe.info("memory"))
+        most = int(info.get("maxmemory", 0))
+        if most and int(info["used_memory"]) > FULL_AT * most:
+            return "the store"
+        if self.directory is not None:
+            _, used, free = shutil.disk_usage(self.directory)
+            if disk_is_full(used, free):
+                return "the store's disk"
+        return ""
+
+
+def disk_is_full(used: int, free: int) -> bool:
+    """By the bytes used and those that this user may still use."""
+    return used > FULL_AT * (used + free) and free < ENOUGH
 
 
 class Acceptance:

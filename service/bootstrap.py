@@ -174,7 +174,7 @@ class Service:
         return Acceptance(
             self.jobs,
             self.endpoints,
-            Capacity(self.store),
+            Capacity(self.store, None if self.settings.redis_url else self.settings.data_dir),
             clock=self.clock,
             new_id=self.token,
             max_pending_bytes=self.settings.max_pending_bytes,

@@ -30,12 +30,16 @@ from pathlib import Path
 
 from service import lifeline
 
+NO_ROOM = "its disk is full; make room there"
 OWNER_WAIT = 10.0
 READY_WAIT = 60.0
 _STOP_WAIT = 20.0
 _LONGEST_SOCKET = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 _TRUNCATED = b"Unexpected end of file reading the append only file"
 _GIGABYTE = 2**30
+_NO_ROOM = (b"Short write while writing", b"No space left on device", b"Disk quota exceeded")
+_LITTLE = 2**20
+"""Bytes; with less nothing can be told from Valkey's log, which is on the same disk."""
 
 
 class StoreError(Exception):
@@ -66,7 +70,25 @@ def wait(data_dir: Path, guardian: subprocess.Popen[bytes], timeout: float = REA
         if found and _answers(found.removeprefix("unix://")):
             return found
         time.sleep(0.02)
-    raise StoreError(f"the store in {data_dir} did not start")
+    raise StoreError(f"the store in {data_dir} did not start" + (f": {NO_ROOM}" if is_full(data_dir) else ""))
+
+
+def is_full(data_dir: Path) -> bool:
+    """Whether a store that is not running ended, or cannot start, because its disk is full."""
+    if not has_room(data_dir):
+        return True
+    try:
+        last_words = (data_dir / "store" / "valkey.log").read_bytes()[-1000:]
+    except FileNotFoundError:
+        return False
+    return any(words in last_words for words in _NO_ROOM)
+
+
+def has_room(data_dir: Path) -> bool:
+    """Whether the disk under the data directory, or where that is to be made, can take anything."""
+    there = next(place for place in (data_dir, *data_dir.parents) if place.exists())
+    disk = os.statvfs(there)
+    return disk.f_bavail * disk.f_frsize >= _LITTLE
 
 
 @contextlib.contextmanager

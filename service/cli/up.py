@@ -81,6 +81,8 @@ def prepare(environ: Mapping[str, str], host: str, port: int) -> House:
     settings = Settings.from_env(environ)
     settings.check_public()
     port = _bindable(host, port)
+    if not embedded.has_room(settings.data_dir):
+        raise embedded.StoreError(f"{settings.data_dir} cannot be used: {embedded.NO_ROOM}")
     (settings.data_dir / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.redis_url is None:
         os.close(embedded.own(settings.data_dir))
@@ -105,8 +107,10 @@ def run(house: House, supervisor: Supervisor) -> None:
     begun = time.monotonic()
     start(house, supervisor)
     _greet(house, time.monotonic() - begun)
+    told = False
     while not supervisor.stopping:
         supervisor.tick(60)
+        told = house.settings.redis_url is None and tell_full(house.settings.data_dir, told)
 
 
 def start(house: House, supervisor: Supervisor) -> None:
@@ -126,6 +130,20 @@ def start(house: House, supervisor: Supervisor) -> None:
                 f"not ready after {READY_WAIT:.0f} s; see {house.settings.data_dir}/logs"
             )
         supervisor.tick(0.1)
+
+
+def tell_full(data_dir: Path, told: bool) -> bool:
+    """Say once that the embedded store has ended because its disk is full; whether that has been said."""
+    if embedded.url(data_dir) is not None:
+        return told and not embedded.has_room(data_dir)
+    if not told and embedded.is_full(data_dir):
+        click.echo(
+            f"the store ended because the disk that holds {data_dir} is full. Nothing that was accepted is "
+            "lost. Make room there: the store is started again until it can go on, and everything with it.",
+            err=True,
+        )
+        return True
+    return told
 
 
 def _commands(house: House) -> list[Command]:
