@@ -10,8 +10,6 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from benchmarks import crowd
 from benchmarks.callers import SHIPPED, Callers, callers
@@ -21,10 +19,8 @@ from benchmarks.vendor import SECRET
 from service import rediskeys
 from workers.clock import TICK
 
-REQUESTS = 1500
-RUNS = 5
-ORDER = (False, True, True, False)
-"""Whether the clock is stopped."""
+REQUESTS = 800
+RUNS = 8
 AT_VENDOR, WAITING = 2 * RUNS * REQUESTS, 10_000
 SETTINGS = {"HOOKREEL_MAX_QUEUED": "100000"}
 """Room for all that is submitted here; as shipped, 10,000 may wait."""
@@ -43,6 +39,7 @@ def figures() -> list[Figure]:
         crowd.waiting(at.service, WAITING)
         with callers(at) as web, process(["-m", "workers.clock"], at, "clock", **SHIPPED) as clock:
             wait_until(lambda: _beats(at, clock))
+            clock.send_signal(signal.SIGSTOP)
             callbacks, submits = [], []
             for run in range(RUNS):
                 ours = begun[run * 2 * REQUESTS :][: 2 * REQUESTS]
@@ -58,28 +55,22 @@ def _beats(at: Place, clock: Clock) -> bool:
 
 
 def _rates(web: Callers, clock: Clock, run: int, requests: list[bytes]) -> Rates:
-    """A share each by turns, in an order that meets what else the machine does alike."""
-    order = ORDER if run % 2 else ORDER[::-1]
-    shares = [requests[share :: len(order)] for share in range(len(order))]
-    swept, bare = [], []
-    for number, (stopped, share) in enumerate(zip(order, shares, strict=True)):
-        if stopped:
-            with _stopped(clock):
-                bare.append(web.seconds(share))
-        else:
-            # Begun at another moment between two passes each time, so that on average all of them are met.
-            time.sleep(TICK * ((number / len(order) + run / RUNS) % 1))
-            swept.append(web.seconds(share))
-    return REQUESTS / sum(swept), REQUESTS / sum(bare)
+    """Half of them each way, another way first each time."""
+    first, second = requests[:REQUESTS], requests[REQUESTS:]
+    if run % 2:
+        bare = REQUESTS / web.seconds(first)
+        return _swept(web, clock, second), bare
+    return _swept(web, clock, first), REQUESTS / web.seconds(second)
 
 
-@contextmanager
-def _stopped(clock: Clock) -> Iterator[None]:
+def _swept(web: Callers, clock: Clock, requests: list[bytes]) -> float:
+    clock.send_signal(signal.SIGCONT)
+    # It makes a pass at once, being late. The next one comes in the middle of a load that takes about as long
+    # as it is from pass to pass.
+    time.sleep(TICK / 2)
+    rate = REQUESTS / web.seconds(requests)
     clock.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        clock.send_signal(signal.SIGCONT)
+    return rate
 
 
 def _told(callbacks: list[Rates], submits: list[Rates]) -> list[Figure]:
