@@ -143,9 +143,10 @@ def figures() -> list[Figure]:
     ):
         running.call("/v1/endpoints", {"url": f"http://127.0.0.1:{subscriber.server_port}/", **ENDPOINT})
         scene = Scene(running, vendor, subscriber)
-        kills = [scene.store_killed() for _ in range(STORE_KILLS)]
         in_flight, waiting = scene.forwarder_killed()
         taken = scene.worker_killed()
+        # Last: a beat that the store was not there for would make the others look dead earlier.
+        kills = [scene.store_killed() for _ in range(STORE_KILLS)]
     submitted, pending = (statistics.median(each) for each in zip(*kills, strict=True))
     return [
         _figure("forwarder: in flight goes out again", in_flight, OURS, f"the last of {IN_FLIGHT} events"),
