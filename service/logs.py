@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -109,6 +110,8 @@ class AttemptLog:
     def flush(self) -> None:
         """Write what was noted."""
         if self._lines:
-            self._out.write("\n".join(self._lines) + "\n")
-            self._out.flush()
+            # A full disk costs these lines, not the deliveries.
+            with contextlib.suppress(OSError):
+                self._out.write("\n".join(self._lines) + "\n")
+                self._out.flush()
             self._lines.clear()

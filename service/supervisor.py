@@ -185,7 +185,8 @@ class Supervisor:
         for name in self._children:
             log = self._logs / f"{name}.log"
             if log.exists() and log.stat().st_size > _LARGEST_LOG:
-                shutil.copyfile(log, log.with_suffix(".log.1"))
+                with contextlib.suppress(OSError):  # the disk is full; what is cut off makes room
+                    shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)
 
 

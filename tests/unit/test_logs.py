@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +48,14 @@ def test_an_exception_is_one_line_with_its_traceback_in_a_field(out: Callable[[]
 def test_what_is_below_the_level_is_not_written(out: Callable[[], str]) -> None:
     logging.getLogger("any").debug("nothing")
     assert out() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_costs_an_attempts_line_and_nothing_else() -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")
+    log = logs.AttemptLog("info", full)
+    log._lines.append("{}")
+    log.flush()
+    assert log._lines == []
+    with contextlib.suppress(OSError):
+        full.close()
