@@ -26,26 +26,27 @@ def end(*_):
     open({notes!r}, "a").write(sys.argv[1] + " ended\\\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
-print(sys.argv[1], "runs", flush=True)
+os.write(1, (sys.argv[1] + " runs\\\\n").encode())
 while True:
     signal.pause()
 '''.replace("{notes!r}", repr(notes))
-with Supervisor(os.environ, None, lambda told: print(told, flush=True)) as supervisor:
+with Supervisor(os.environ, None, lambda told: os.write(1, (told + "\\n").encode())) as supervisor:
     for stage, name in enumerate(["store", "worker", "web"]):
         supervisor.start(Command(name, [*python, child, name], stage))
     supervisor.start(Command("deaf", [*python, sys.argv[2], "deaf"], 1, grace=0.5))
-    print("all started", flush=True)
+    os.write(1, b"all started\\n")
     while not supervisor.stopping:
         supervisor.tick(30)
 """
-DEAF = """
-import signal, subprocess, sys, time
+DEAF = r"""
+import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print("deaf runs", flush=True)
+os.write(1, b"deaf runs\n")
 time.sleep(600)
 """
-EPHEMERAL = "import time; print('again', flush=True)"
+EPHEMERAL = r"import os; os.write(1, b'again\n')"
+"""Each line by one write: several processes share the pipe."""
 
 
 class Owner:
@@ -63,8 +64,7 @@ class Owner:
         while wanted:
             line = self.process.stdout.readline()
             assert line, f"{wanted} never came"
-            # Several processes write at once: a line of one may come in two parts.
-            wanted = {each for each in wanted if each not in line}
+            wanted.discard(line.rstrip("\n"))
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -74,9 +74,11 @@ class Owner:
 def owner(tmp_path: Path) -> Iterator[Owner]:
     owner = Owner(tmp_path / "notes", DEAF)
     with owner.process:
-        owner.reads("all started", "store runs", "worker runs", "web runs", "deaf runs")
-        yield owner
-        owner.process.terminate()
+        try:
+            owner.reads("all started", "store runs", "worker runs", "web runs", "deaf runs")
+            yield owner
+        finally:
+            owner.process.terminate()
 
 
 def test_what_dies_is_started_again(owner: Owner):

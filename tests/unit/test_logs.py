@@ -52,10 +52,8 @@ def test_what_is_below_the_level_is_not_written(out: Callable[[], str]) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
 def test_a_full_disk_costs_an_attempts_line_and_nothing_else() -> None:
-    full = Path("/dev/full").open("w", encoding="utf-8")
-    log = logs.AttemptLog("info", full)
-    log._lines.append("{}")
-    log.flush()
+    with contextlib.suppress(OSError), Path("/dev/full").open("w", encoding="utf-8") as full:
+        log = logs.AttemptLog("info", full)
+        log._lines.append("{}")
+        log.flush()
     assert log._lines == []
-    with contextlib.suppress(OSError):
-        full.close()
