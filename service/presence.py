@@ -97,6 +97,10 @@ class Watch:
         }
         return set(current) - dead, dead
 
+    def miss(self) -> None:
+        """The store was away when it was time to look: the silence begins anew."""
+        self._blind = True
+
     def forget(self, incarnation: str) -> None:
         """Its claims are freed; its beat goes."""
         self.store.write(lambda pipe: pipe.hdel(rediskeys.BEATS, incarnation))

@@ -74,7 +74,10 @@ class Clock:
 
     def tick(self) -> None:
         """One pass over everything. A part that fails is logged and left to the next pass."""
-        if self._attempt(self.jumps.look) is not False:
+        jumped = self._attempt(self.jumps.look)
+        if jumped is None:
+            self.watch.miss()
+        if jumped is not False:
             # By a clock that has just jumped, or cannot be read, nothing is decided.
             return
         for part in (

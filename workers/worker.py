@@ -36,7 +36,7 @@ LOOK_FOR_STOP = 1
 taken, so a stop is only looked for in between."""
 
 
-COPIES_AT_ONCE = 4
+COPIES_AT_ONCE = 8
 """Downloads of one process: each may take minutes, and all together the line."""
 
 

@@ -19,7 +19,7 @@ LONGEST = 1800.0
 CONNECT = 10
 STALLED_BELOW, STALLED_FOR = 1000, 60
 """Bytes a second, and for how many seconds they may be fewer."""
-BLOCK = 1 << 18
+BLOCK = 1 << 19
 _REDIRECTS = 3
 _GENERIC = frozenset({"application/octet-stream", "binary/octet-stream"})
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")

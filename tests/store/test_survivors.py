@@ -109,6 +109,26 @@ def test_nobody_is_dead_because_the_store_was_away(service: Service, cutter: Cut
     assert watch.look() == (set(), {"worker-1"})
 
 
+def test_a_pass_that_could_not_ask_the_time_has_not_seen_the_beats_either(
+    service: Service, behind: Service, cutter: Cutter, order: Orders, at: Time
+) -> None:
+    presence, clock = Presence(service.store, "worker-1"), Clock.of(behind, at)
+    job, _ = begun(service, order(), "worker-1")
+    presence.beat()
+    clock.tick()
+    cutter.lose_answers(10**9, b"TIME")
+    at.now += SILENT_AFTER + 1
+    clock.tick()
+    cutter.lose_answers(0, b"")
+    at.now += 1
+    clock.tick()
+    assert cutter.lost > 0
+    assert service.jobs.get(job.id).state is JobState.SUBMITTING
+    at.now += SILENT_AFTER + 1
+    clock.tick()
+    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+
+
 def test_a_change_is_unknown_when_the_store_takes_it_and_never_answers(
     behind: Service, cutter: Cutter
 ) -> None:
