@@ -77,9 +77,9 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self, answer: Answer) -> None:
         body = answer.body if answer.cut is None else answer.body[: answer.cut]
         if answer.pause:
-            self.wfile.write(body[: len(body) // 2])
+            self.wfile.write(body[: len(body) * 3 // 4])
             self.server.let_go.wait(answer.pause)
-            body = body[len(body) // 2 :]
+            body = body[len(body) * 3 // 4 :]
         while answer.endless and not self.server.let_go.is_set():
             self._chunk(body)
         if answer.chunked:

@@ -17,6 +17,7 @@ from tests.archive.conftest import Complete, Time, happened, whole
 from tests.archive.origin import FILM, Answer, Origin
 from tests.waiting import eventually
 from workers.clock import Clock
+from workers.worker import COPIES_AT_ONCE
 
 SMALL = 1000
 EVERY = 3
@@ -103,12 +104,12 @@ def test_a_worker_that_is_told_to_end_does_not_wait_for_a_slow_origin(
 def test_slow_downloads_take_no_place_of_a_submission(
     service: Service, complete: Complete, environ: dict[str, str], clock: Clock, origin: Origin
 ) -> None:
-    for _ in range(10):
+    for _ in range(COPIES_AT_ONCE + 2):
         complete(origin.film(Answer(pause=50)))
     clock.tick()
     with worker(environ):
-        assert eventually(lambda: service.store.client.hlen(rediskeys.ARCHIVING) == 4)
+        assert eventually(lambda: service.store.client.hlen(rediskeys.ARCHIVING) == COPIES_AT_ONCE)
         service.doorbells.ring(["f" * 32])
         assert eventually(lambda: service.doorbells.queue.count == 0)
-        assert service.store.client.hlen(rediskeys.ARCHIVING) == 4
-        assert service.doorbells.copies_waiting() == 6
+        assert service.store.client.hlen(rediskeys.ARCHIVING) == COPIES_AT_ONCE
+        assert service.doorbells.copies_waiting() == 2
