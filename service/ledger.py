@@ -6,6 +6,7 @@ meanwhile, it reads again and decides again; a verb that finds nothing left to d
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ class Ledger:
     def __init__(self, store: Store, context: Context) -> None:
         self.store = store
         self.context = context
+        # Nobody has to be kept from guessing what names a change; it is to be nobody else's.
+        self._name = context.token()[:16]
+        self._changes = itertools.count()
 
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
@@ -161,7 +165,7 @@ class Ledger:
         change = Change(
             key,
             rev,
-            token or self.context.token(),
+            token or f"{self._name}-{next(self._changes)}",
             (("HSET", key, "doc", dump_job(job), "state", f"{job.state} {job.workspace}"), *ops),
             decision.guards,
             subject=job.id,
