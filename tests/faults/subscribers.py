@@ -18,6 +18,8 @@ from tests.faults.servers import Handler, Server
 
 TIMEOUT = 2.0
 """Seconds that an endpoint is given; who hangs is silent for longer."""
+SLOW, THINKS = 0.3, 0.7
+"""The share of answers that take so many seconds: a forwarder that is killed meanwhile never hears them."""
 FLAKY = {"500": 20, "hang": 4, "cut": 4, "200": 72}
 
 
@@ -50,9 +52,9 @@ class Subscribers:
         with self.lock:
             count = self._seen[path, event]
             self._seen[path, event] += 1
+        dice = random.Random(f"{self.seed} {path} {event} {count}")
         if path != "/flaky":
-            return "200"
-        dice = random.Random(f"{self.seed} {event} {count}")
+            return "slow" if dice.random() < SLOW else "200"
         return dice.choices(list(FLAKY), list(FLAKY.values()))[0]
 
     def keep(self, path: str, headers: Mapping[str, str], body: bytes, status: int | None) -> None:
@@ -104,10 +106,10 @@ class SubscriberHandler(Handler):
         body = self.body()
         headers = {name.lower(): value for name, value in self.headers.items()}
         how = self.server.subscribers.treat(self.path, headers["webhook-id"])
-        status = {"200": 200, "500": 500}.get(how)
+        status = {"200": 200, "slow": 200, "500": 500}.get(how)
         try:
+            threading.Event().wait({"hang": TIMEOUT * 1.5, "slow": THINKS}.get(how, 0.0))
             if status is None:
-                threading.Event().wait(TIMEOUT * 1.5 if how == "hang" else 0)
                 self.cut()
             else:
                 self.answer(status)
