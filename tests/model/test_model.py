@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import pytest
 import redis
 from cryptography.fernet import Fernet
-import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
