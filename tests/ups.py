@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import requests
 
-from tests.waiting import is_gone
+from tests.waiting import is_gone, runs
 
 COMMAND = [sys.executable, "-m", "service.cli.main", "up", "--port", "0", "--data-dir"]
 T2V = "minimax/hailuo-02/t2v-pro"
@@ -40,7 +40,7 @@ class Up:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def named(self, word: str) -> psutil.Process | None:
-        return next((one for one in self.family() if not is_gone(one) and word in one.cmdline()), None)
+        return next((one for one in self.family() if runs(one, word)), None)
 
     def replaces(self, word: str, victim: psutil.Process) -> bool:
         return is_gone(victim) and self.named(word) not in {None, victim}

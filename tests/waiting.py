@@ -24,3 +24,11 @@ def is_gone(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def runs(process: psutil.Process, word: str) -> bool:
+    """Whether the process is there and ``word`` is in its command line."""
+    try:
+        return not is_gone(process) and word in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False

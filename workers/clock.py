@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Self, TypeVar
 
@@ -275,15 +275,25 @@ class Clock:
         self.service.store.write(lambda pipe: pipe.zadd(rediskeys.DISCARD, {job.id: due}, nx=True))
 
 
+def _told(stop: SimpleQueue[None]) -> bool:
+    """Whether the end was asked for, before it was time for the next pass."""
+    try:
+        stop.get(timeout=TICK)
+    except Empty:
+        return False
+    return True
+
+
 def main() -> None:
     """The process: a pass a second until SIGTERM."""
     service = begin("clock")
-    stop = threading.Event()
+    # An Event's lock may be held by the very thread that a handler interrupts; this queue has none.
+    stop: SimpleQueue[None] = SimpleQueue()
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+        signal.signal(each, lambda *_: stop.put(None))
     service.presence.start()
     clock = Clock.of(service, time.monotonic)
-    while not stop.wait(TICK):
+    while not _told(stop):
         clock.tick()
     service.presence.stop()
 

@@ -111,7 +111,7 @@ class Forwarder:
                 return LOOK_AROUND
             self._end_turn(self._turn)
         if not self._due():
-            return self._until_due()
+            return LOOK_AROUND if self.stopping else self._until_due()
         if not self._loaded:
             self.service.store.load()
             self._loaded = True
@@ -119,7 +119,10 @@ class Forwarder:
         return LOOK_AROUND
 
     def _due(self) -> bool:
-        return bool(self._outcomes or self._streams.entries or self.rung or self._until_due() <= 0)
+        if self._outcomes or self._streams.entries:
+            return True
+        # Who is to stop begins no turn without need: there would be one under way for ever.
+        return not self.stopping and (self.rung or self._until_due() <= 0)
 
     def _until_due(self) -> float:
         return max(0.0, min(self._streams.next_look, self._next_claim) - self.monotonic())

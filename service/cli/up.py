@@ -106,7 +106,8 @@ def run(house: House, supervisor: Supervisor) -> None:
     """Start everything, say so when it is ready, and watch over it until a signal comes."""
     begun = time.monotonic()
     start(house, supervisor)
-    _greet(house, time.monotonic() - begun)
+    if not supervisor.stopping:
+        _greet(house, time.monotonic() - begun)
     told = False
     while not supervisor.stopping:
         supervisor.tick(60)

@@ -47,6 +47,18 @@ class Receiver(ThreadingHTTPServer):
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
         self.news = threading.Condition()
+        self.answering = threading.Event()
+        self.answering.set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Answers wait until `let_go`, or the end of the block."""
+        self.answering.clear()
+        yield
+        self.let_go()
+
+    def let_go(self) -> None:
+        self.answering.set()
 
     @property
     def url(self) -> str:
@@ -68,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             status = self.server.statuses.pop(0) if self.server.statuses else 200
             self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.server.news.notify_all()
+        self.server.answering.wait(10)
         self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -231,6 +244,23 @@ def test_an_outcome_whose_answer_was_lost_is_recorded_once(
         assert eventually(lambda: cutter.lost == 2)
         delivery = settled(service, job, endpoint, DeliveryState.DELIVERED)
     assert (len(receiver.got), len(delivery.attempts)) == (1, 1)
+
+
+def test_a_forwarder_that_is_told_to_stop_ends_as_soon_as_nothing_is_in_flight(
+    service: Service, order: Orders, word: Words, receiver: Receiver
+) -> None:
+    endpoint, _ = subscribe(service, receiver.url)
+    skipped = 0.0
+    with (
+        receiver.held(),
+        forwarding(service, Policy(LOOPBACK), monotonic=lambda: time.monotonic() + skipped) as forwarder,
+    ):
+        job = finished(service, order(), word())
+        receiver.wait_for(1)
+        forwarder.stop()
+        skipped = 5.0  # whatever it meant to look at next is long due
+        receiver.let_go()
+    settled(service, job, endpoint, DeliveryState.DELIVERED)
 
 
 SPELLINGS = (
