@@ -28,6 +28,7 @@ class Presence:
         self.incarnation = incarnation
         self._stop = threading.Event()
         self._beats = 0
+        self._thread: threading.Thread | None = None
 
     def beat(self) -> None:
         """Once. From then on what is written is what everybody alive reads. Raises `Unavailable`."""
@@ -45,7 +46,8 @@ class Presence:
     def start(self) -> None:
         """Beat from now on, in a thread."""
         self.beat()
-        threading.Thread(target=self._beat_on, name="beat", daemon=True).start()
+        self._thread = threading.Thread(target=self._beat_on, name="beat", daemon=True)
+        self._thread.start()
 
     def _beat_on(self) -> None:
         while not self._stop.wait(BEAT_EVERY):
@@ -57,6 +59,9 @@ class Presence:
     def stop(self) -> None:
         """Say goodbye: whatever this incarnation still claims is free at once."""
         self._stop.set()
+        if self._thread is not None:
+            # A beat that is on its way would take the goodbye back.
+            self._thread.join(SILENT_AFTER)
         versions.FORMAT.forget()
         with contextlib.suppress(Unavailable):
             self.store.write(lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, GONE))

@@ -18,7 +18,7 @@ from service.acceptance import Order
 from service.addresses import Policy
 from service.bootstrap import Service, boottime
 from service.errors import OutcomeUnknown, StoreUnavailable
-from service.presence import SILENT_AFTER, Presence, Watch
+from service.presence import GONE, SILENT_AFTER, Presence, Watch
 from service.records import Endpoint, Job
 from service.store import CLAIM, CLAIMS_OF, EXPAND, Change, Store
 from service.submission import Submitter
@@ -92,6 +92,38 @@ def fan_out(service: Service, order: Order, word: Prediction, endpoint: Endpoint
     ((entry, _),) = cast("Any", service.store.client.xrange(rediskeys.stream("default")))
     service.store.run(EXPAND, ["default", done.events[-1], entry.decode(), 1, endpoint.id])
     return done
+
+
+class SlowBeats(Store):
+    """Sends the beats of the thread when it is let."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def write(self, ask: Callable[[Any], object]) -> list[Any]:
+        if threading.current_thread().name == "beat":
+            self.begun.set()
+            self.go.wait(10)
+        return super().write(ask)
+
+
+def test_a_beat_on_its_way_does_not_take_the_goodbye_back(
+    service: Service, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.presence.BEAT_EVERY", 0.01)
+    store = SlowBeats(store_url)
+    presence = Presence(store, "worker-1")
+    presence.start()
+    assert store.begun.wait(10)
+    ending = threading.Thread(target=presence.stop)
+    ending.start()
+    ending.join(0.2)  # long enough for a goodbye that does not wait
+    store.go.set()
+    ending.join(10)
+    assert eventually(lambda: "beat" not in {each.name for each in threading.enumerate()})
+    assert service.store.client.hget(rediskeys.BEATS, "worker-1") == GONE
+    store.client.close()
 
 
 def test_nobody_is_dead_because_the_store_was_away(service: Service, cutter: Cutter, at: Time) -> None:
