@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from schemas.eventtypes import COMPLETED
 from schemas.inputs import Input
 from schemas.outcomes import Outcome, SubmissionOutcome
 from schemas.states import JobState
@@ -150,7 +151,7 @@ def _finished(service: Service, dice: random.Random) -> Change:
         ended_at=now,
         timeline=(*job.timeline, (now, "completed")),
     )
-    event = events.about(job, service.jobs.context.event_id(), events.COMPLETED, now, service.public_url)
+    event = events.about(job, service.jobs.context.event_id(), COMPLETED, now, service.public_url)
     job = replace(job, events=(event.id,), last_word=event.id)
     ops = (
         ("HSET", rediskeys.job(job.id), "doc", dump_job(job)),
@@ -167,4 +168,4 @@ def bodies(service: Service, count: int, seed: int = 1) -> Iterator[bytes]:
     for _ in range(count):
         job = processing(service, queued(service, dice), service.token())
         done = replace(job, state=JobState.COMPLETED, outputs=(output(dice, job.id),), nsfw=(False,))
-        yield events.about(done, "evt_0", events.COMPLETED, service.clock(), "https://hooks.example.com").body
+        yield events.about(done, "evt_0", COMPLETED, service.clock(), "https://hooks.example.com").body

@@ -11,16 +11,12 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields, validates_schema
 
 from schemas import documents
+from schemas.eventtypes import EVENT_TYPES, FINAL_TYPES
 from schemas.faults import Complaint, shown
-from schemas.fields import CallableUrl, Choice, Flag, Items, Number, Strict, Text, Told
+from schemas.fields import CallableUrl, Choice, Flag, Items, Number, Object, Strict, Text, Told
 
-COMPLETED: Final = "prediction.completed"
-FAILED: Final = "prediction.failed"
-PROCESSING: Final = "prediction.processing"
-ARCHIVED: Final = "prediction.archived"
-EVENT_TYPES: Final = (PROCESSING, COMPLETED, FAILED, ARCHIVED)
-FINAL_TYPES: Final = (COMPLETED, FAILED)
-FORMATS: Final = ("standard", "wavespeed")
+FORMATS: Final = ("standard", "wavespeed", "cloudevents")
+MAX_METADATA: Final = 2 * documents.KILOBYTE
 
 CHANNEL: Final = r"[a-z0-9._-]{1,64}"
 CHANNEL_ALLOWED: Final = "1 to 64 of a-z 0-9 . _ -"
@@ -31,7 +27,8 @@ MAX_HEADER_VALUE: Final = documents.KILOBYTE
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _OUR_HEADERS = re.compile(
-    r"(content|webhook|proxy)-.*|connection|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade|user-agent"
+    r"(content|webhook|proxy)-.*|connection|expect|host|http2-settings|keep-alive|te|trailers?|transfer-encoding"
+    r"|upgrade|user-agent"
 )
 
 _SECRET_BYTES: Final = range(24, 65)
@@ -95,6 +92,7 @@ class _Settings(Strict):
         Number(least=0, most=2 * 86_400, unit="seconds"), least=1, most=20, allow_none=True, load_default=None
     )
     description = Text(most=200, load_default="")
+    metadata = Object(limit=MAX_METADATA, load_default=dict)
     include_input = Flag(load_default=True)
 
     @validates_schema(skip_on_field_errors=True)
@@ -133,6 +131,7 @@ class EndpointView(Strict):
     timeout = fields.Raw()
     retry_schedule = fields.List(fields.Raw(), allow_none=True)
     description = fields.String()
+    metadata = fields.Dict()
     include_input = fields.Boolean()
     created_at = fields.String()
 

@@ -16,6 +16,8 @@ from schemas.fields import Flag, Items, Number, Object, Strict, Text, Told, Whol
 COMPLETED: Final = "completed"
 FAILED_WORDS: Final = frozenset({"failed", "cancelled", "timeout", "deleted"})
 """The vendor's words for a failure that is final. Any word but these and ``completed``: still running."""
+PREDICTION_WORDS: Final = ("created", "processing", "completed", "failed", "cancelled", "timeout", "deleted")
+"""What we show as ``status``."""
 
 UPSTREAM_ID: Final = r"[A-Za-z0-9_-]{1,128}"
 """Ours are 32 lowercase hex digits, and so are the vendor's today."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from marshmallow import EXCLUDE
 
-from schemas.documents import KILOBYTE, MEGABYTE
-from schemas.endpoints import channel_field
+from schemas.documents import MEGABYTE
+from schemas.endpoints import MAX_METADATA, channel_field
 from schemas.faults import refusal, shown
 from schemas.fields import (
     CallableUrl,
@@ -22,12 +22,10 @@ from schemas.fields import (
     Text,
     Whole,
 )
-from schemas.predictions import UPSTREAM_ID
+from schemas.predictions import PREDICTION_WORDS, UPSTREAM_ID
 
-MAX_METADATA: Final = 2 * KILOBYTE
 MAX_UPLOAD: Final = 200 * MEGABYTE
 DELIVERY_STATES: Final = ("pending", "retrying", "delivered", "exhausted", "held", "cancelled")
-PREDICTION_WORDS: Final = ("created", "processing", "completed", "failed", "cancelled", "timeout", "deleted")
 
 _ID_ALLOWED: Final = "1 to 128 of A-Z a-z 0-9 _ -"
 _KEY = re.compile(r"[!-~]{1,255}")

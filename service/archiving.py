@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from schemas.eventtypes import ARCHIVED
 from schemas.states import JobState
-from service import events, rediskeys
+from service import rediskeys
 from service.errors import NotFound
 from service.ledger import Decision, Ledger, Op
 from service.records import File, Job
@@ -143,12 +144,12 @@ class Archiving(Ledger):
         return (("ZREM", rediskeys.ARCHIVE, job.id), ("ZADD", rediskeys.DISCARD, now, job.id))
 
     def _archived(self, job: Job) -> Decision:
-        return Decision(job.noting(self.context.clock(), "archived"), _released(job), event=events.ARCHIVED)
+        return Decision(job.noting(self.context.clock(), "archived"), _released(job), event=ARCHIVED)
 
     def _given_up(self, job: Job, line: str) -> Decision:
         noted = job.noting(self.context.clock(), line, copying_ended=True)
         logging.getLogger(__name__).warning("job.not_archived", extra={"job": job.id, "why": line})
-        return Decision(noted, _released(job), event=events.ARCHIVED if job.files else "")
+        return Decision(noted, _released(job), event=ARCHIVED if job.files else "")
 
     def _delay(self, job: Job) -> int:
         """Milliseconds until the next attempt."""

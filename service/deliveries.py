@@ -19,6 +19,8 @@ GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
 MOST_MESSAGES = 1024
 ID_PREFIX = "dlv_"
+CONTENT_TYPES = {"cloudevents": "application/cloudevents+json"}
+"""By the format, where it is not plain JSON."""
 
 
 class Claim(NamedTuple):
@@ -47,9 +49,11 @@ class Message:
         """The raw body that this endpoint gets."""
         if endpoint.format == "wavespeed":
             return self._form("wavespeed", events.bare_prediction)
-        if not endpoint.include_input:
-            return self._form("bare", events.without_input)
-        return self.standard
+        told = self.standard if endpoint.include_input else self._form("bare", events.without_input)
+        if endpoint.format == "cloudevents":
+            name = f"cloudevents {endpoint.include_input}"
+            return self._form(name, lambda _: events.cloud_event(told, endpoint.workspace))
+        return told
 
     def _form(self, name: str, make: Callable[[bytes], bytes]) -> bytes:
         if name not in self._forms:
@@ -100,7 +104,7 @@ class Mailroom:
         at = int(self.clock())
         sign = sign_v3 if endpoint.format == "wavespeed" else sign_v1
         headers = (
-            ("content-type", "application/json"),
+            ("content-type", CONTENT_TYPES.get(endpoint.format, "application/json")),
             ("user-agent", self.user_agent),
             ("webhook-id", claim.event),
             ("webhook-timestamp", str(at)),

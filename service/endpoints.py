@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from schemas.eventtypes import FINAL_TYPES, PROCESSING
 from schemas.faults import Fault
 from service import rediskeys
 from service.addresses import Policy
 from service.errors import BlockedAddress, InvalidInput, NotFound
-from service.events import COMPLETED, FAILED, PROCESSING
 from service.records import Endpoint, dump_endpoint, load_endpoint
 from service.sealing import Sealer
 from service.signing import new_secret
@@ -71,7 +71,7 @@ class Endpoints:
             workspace=workspace,
             url=url,
             created_at=at,
-            event_types=(COMPLETED, FAILED),
+            event_types=FINAL_TYPES,
             format="wavespeed",
             job=job_id,
         )
@@ -209,6 +209,6 @@ def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:
         seq > endpoint.since
         and kind in endpoint.event_types
         # The vendor calls back for ends only, so its format carries nothing else.
-        and (endpoint.format != "wavespeed" or kind in {COMPLETED, FAILED})
+        and (endpoint.format != "wavespeed" or kind in FINAL_TYPES)
         and (not endpoint.channels or channel in endpoint.channels)
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.eventtypes import ARCHIVED, COMPLETED, FAILED
 from schemas.predictions import prediction_object, rfc3339
 from schemas.states import OUR_CODES, PRESUMED, JobState, wire_status
 from service import rediskeys
@@ -14,13 +15,6 @@ from service.records import Job, squeeze, unsqueeze
 from service.store import RESTREAM, Store, Word
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-
-PROCESSING = "prediction.processing"
-COMPLETED = "prediction.completed"
-FAILED = "prediction.failed"
-ARCHIVED = "prediction.archived"
-ENDS = frozenset({COMPLETED, FAILED})
-"""The types that tell a job's end."""
 
 VENDOR_FIELDS = (
     "id",
@@ -131,6 +125,22 @@ def bare_prediction(body: bytes) -> bytes:
     """The vendor's own callback body: the prediction object without an envelope."""
     data: Mapping[str, Any] = json.loads(body)["data"]
     return _compact({name: data[name] for name in VENDOR_FIELDS if name in data})
+
+
+def cloud_event(body: bytes, workspace: str) -> bytes:
+    """The event as CloudEvents 1.0 in structured JSON; its subject is the job, where it tells of one."""
+    event = json.loads(body)
+    job = event["data"].get("id")
+    attributes = {
+        "specversion": "1.0",
+        "id": event["id"],
+        "source": f"urn:hookreel:{workspace}",
+        "type": event["type"],
+        "time": event["timestamp"],
+        **({"subject": job} if job else {}),
+        "datacontenttype": "application/json",
+    }
+    return _compact({**attributes, "data": event["data"]})
 
 
 def _compact(document: Any) -> bytes:

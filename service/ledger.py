@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.eventtypes import FINAL_TYPES, PROCESSING
 from schemas.states import JobState, Reason, check_job_move
 from service import events, rediskeys
 from service.errors import NotFound
@@ -117,7 +118,7 @@ class Ledger:
             self._admit(),
         )
         told = self.context.tells_processing(job.workspace)
-        return Decision(changed(processing, blobs={}), ops, event=events.PROCESSING if told else "")
+        return Decision(changed(processing, blobs={}), ops, event=PROCESSING if told else "")
 
     def _to_archive(self, job: Job) -> tuple[Op, ...]:
         wanted = self.context.archives and job.state is JobState.COMPLETED and job.uncopied
@@ -148,7 +149,7 @@ class Ledger:
     def _commit(self, decision: Decision, *, rev: int, token: str = "") -> Job:
         job, ops = decision.job, decision.ops
         if decision.event:
-            base, ends = self.context.api_url(), decision.event in events.ENDS
+            base, ends = self.context.api_url(), decision.event in FINAL_TYPES
             told = events.about(
                 self.context.shown(job, base),
                 self.context.event_id(),

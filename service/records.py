@@ -190,6 +190,7 @@ class Endpoint:
     retry_schedule: tuple[float, ...] = ()
     """Seconds; empty for the service's own schedule."""
     description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     include_input: bool = True
     secret: str = field(default="", repr=False)
     enabled: bool = True

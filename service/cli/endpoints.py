@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import click
+from typing import Any
 
+import click
+from marshmallow import ValidationError
+
+from schemas import documents
 from service.cli import printing
 from service.cli.client import connect, segment
 
@@ -25,18 +29,25 @@ def endpoints() -> None:
 @endpoints.command()
 @click.argument("url")
 @click.option("--event-type", "event_types", multiple=True, help="A type to hear of; again for more.")
-@click.option("--format", "format_", metavar="FORMAT", help="How events are written: standard or wavespeed.")
+@click.option(
+    "--format",
+    "format_",
+    metavar="FORMAT",
+    help="How events are written: standard, wavespeed or cloudevents.",
+)
 @click.option("--channel", "channels", multiple=True, help="Hear of this channel alone; again for more.")
 @click.option("--timeout", type=float, help="Seconds for one attempt.")
 @click.option("--description", help="To remember it by.")
+@click.option("--metadata", metavar="JSON", help="An object for your own programs.")
 @printing.as_json
-def add(
+def add(  # noqa: PLR0917 - click gives them by name
     url: str,
     event_types: tuple[str, ...],
     format_: str | None,
     channels: tuple[str, ...],
     timeout: float | None,
     description: str | None,
+    metadata: str | None,
     as_json: bool,
 ) -> None:
     """Have events sent to URL from now on, and print the secret that they are signed with."""
@@ -47,6 +58,7 @@ def add(
         "channels": list(channels) or None,
         "timeout": timeout,
         "description": description,
+        "metadata": metadata and _json(metadata),
     }
     body = {name: value for name, value in given.items() if value is not None}
     printing.facts(connect().call("POST", "/v1/endpoints", json=body), as_json=as_json)
@@ -82,3 +94,10 @@ def remove(endpoint_id: str, as_json: bool) -> None:
     """Send nothing more to an endpoint."""
     connect().call("DELETE", f"/v1/endpoints/{segment(endpoint_id)}")
     printing.facts({"removed": endpoint_id}, as_json=as_json)
+
+
+def _json(text: str) -> Any:
+    try:
+        return documents.read(text.encode("utf-8", "replace"))
+    except ValidationError as error:
+        raise click.BadParameter(error.messages[0], param_hint="--metadata") from None

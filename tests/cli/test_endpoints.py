@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_an_endpoint_is_added_shown_and_removed(shell):
     (made,) = shell.json(
@@ -28,6 +30,20 @@ def test_an_endpoint_is_added_shown_and_removed(shell):
     assert shown == made
     assert [each["id"] for each in shell.json("endpoints", "list")] == [made["id"]]
     assert shell.json("endpoints", "remove", made["id"]) == [{"removed": made["id"]}]
+    assert shell.json("endpoints", "list") == []
+
+
+def test_events_can_be_asked_for_as_cloudevents_and_metadata_kept(shell):
+    given = ("--format", "cloudevents", "--metadata", '{"team": "video"}')
+    (made,) = shell.json("endpoints", "add", "https://example.com/hooks", *given)
+    assert (made["format"], made["metadata"]) == ("cloudevents", {"team": "video"})
+
+
+@pytest.mark.parametrize("text", ["{", "team=video", '{"a": NaN}', ""])
+def test_metadata_that_is_no_json_is_refused(shell, text):
+    result = shell("endpoints", "add", "https://example.com/hooks", "--metadata", text)
+    assert result.exit_code != 0
+    assert "metadata" in result.stderr
     assert shell.json("endpoints", "list") == []
 
 

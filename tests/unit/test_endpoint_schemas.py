@@ -16,6 +16,7 @@ from schemas.endpoints import (
     NewEndpointView,
     check_together,
 )
+from schemas.eventtypes import EVENT_TYPES
 from schemas.faults import flatten
 
 URL = "https://example.com/hook"
@@ -43,6 +44,7 @@ def test_a_url_is_enough_and_the_rest_has_its_defaults():
         "timeout": 15.0,
         "retry_schedule": None,
         "description": "",
+        "metadata": {},
         "include_input": True,
         "secret": None,
     }
@@ -58,6 +60,7 @@ def test_everything_that_is_set_is_taken():
         "timeout": 30,
         "retry_schedule": [0, 0.5, 172_800],
         "description": "Für alle",
+        "metadata": {"team": {"name": "vidéo"}, "tags": ["a", 1, None]},
         "include_input": False,
         "secret": whsec(24),
     }
@@ -67,11 +70,14 @@ def test_everything_that_is_set_is_taken():
 
 SETTINGS = [
     ("url", None), ("url", 7), ("url", ""), ("url", "ftp://example.com"), ("url", "https://u:p@example.com/"),
-    ("url", f"{URL}#top"), ("url", "https://bücher.example/"), ("url", URL + "a" * 2048), ("url", "http://"),
+    ("url", "https://token@example.com/"), ("url", "https://:@example.com/"), ("url", f"{URL}#top"),
+    ("url", f"{URL}#"), ("url", "//example.com/hook"), ("url", "file:///etc/passwd"),
+    ("url", "gopher://example.com/"), ("url", "javascript:alert(1)"), ("url", f"{URL}\r\nx: y"),
+    ("url", "https://bücher.example/"), ("url", URL + "a" * 2048), ("url", "http://"),
     ("event_types", None), ("event_types", []), ("event_types", "prediction.completed"),
     ("event_types", ["prediction.started"]), ("event_types", ["prediction.failed", "prediction.failed"]),
     ("event_types", [7]), ("event_types", [None]),
-    ("format", "cloudevents"), ("format", 7), ("format", None),
+    ("format", "cloudevent"), ("format", "CloudEvents"), ("format", 7), ("format", None),
     ("channels", ["A"]), ("channels", [""]), ("channels", ["a" * 65]), ("channels", ["a", "a"]),
     ("channels", "a"),
     ("channels", [str(n) for n in range(11)]), ("channels", ["a\n"]), ("channels", [7]), ("channels", None),
@@ -79,18 +85,22 @@ SETTINGS = [
     ("headers", {"X-A": "1", "x-a": "2"}),
     *(("headers", {name: "1"}) for name in (
         "Content-Type", "content-length", "Host", "user-agent", "Webhook-Id", "webhook-signature",
-        "Connection", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Keep-Alive",
-        "Proxy-Authorization", "Expect",
-        "", "a b", "a:b", "a\r\nb", "é", "x" * 65,
+        "webhook-timestamp", "webhook-anything",
+        "Connection", "Transfer-Encoding", "TE", "Trailer", "trailers", "Upgrade", "Keep-Alive",
+        "Proxy-Authorization", "proxy-authenticate", "Proxy-Connection", "HTTP2-Settings", "Expect",
+        "", "a b", "a:b", ":authority", "a\r\nb", "a\n", "\ra", "a\0", "é", "x" * 65,
     )),
     *(("headers", {"x-a": value}) for value in (
-        7, None, "", " a", "a ", "a\r\nhost: b", "a\nb", "a\tb", "é", "\x7f", "a" * 1025, ["a"],
+        7, None, "", " a", "a ", "a\r\nhost: b", "a\nb", "a\r", "\na", "a\0b",
+        "a\tb", "é", "\x7f", "a" * 1025, ["a"],
     )),
     ("timeout", 0), ("timeout", 0.9), ("timeout", 30.1), ("timeout", "5"), ("timeout", True),
     ("timeout", None), ("timeout", math.nan), ("timeout", math.inf), ("timeout", 10**400),
     ("retry_schedule", []), ("retry_schedule", [1] * 21), ("retry_schedule", [-1]), ("retry_schedule", ["1"]),
     ("retry_schedule", [172_801]), ("retry_schedule", [True]), ("retry_schedule", 5),
     ("retry_schedule", [math.nan]),
+    ("metadata", None), ("metadata", []), ("metadata", "{}"), ("metadata", {"a": "b" * 2041}),
+    ("metadata", {"a": math.nan}), ("metadata", {"a": "\ud800"}),
     ("description", "a" * 201), ("description", 7), ("description", "\ud800"), ("description", None),
     ("include_input", 1), ("include_input", "true"), ("include_input", None),
 ]  # fmt: skip
@@ -129,7 +139,7 @@ def test_a_fault_names_the_item_and_what_is_allowed():
         EndpointSchema, {"url": URL, "event_types": ["prediction.completed", "prediction.started"]}
     )
     assert (fault.pointer, fault.code) == ("/event_types/1", "choice")
-    allowed = "prediction.processing, prediction.completed, prediction.failed, prediction.archived"
+    allowed = ", ".join(EVENT_TYPES)
     assert str(fault) == f'event_types.1: "prediction.started" is not one of {allowed}'
     (fault,) = faults(EndpointSchema, {"url": URL, "headers": {"Host": "a"}})
     assert str(fault) == "headers.Host: is a header that the sender sets; leave it out"

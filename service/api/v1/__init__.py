@@ -6,7 +6,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from service import metrics
-from service.api.v1 import deliveries, endpoints, events, jobs, keys, reference, stream
+from service.api.v1 import deliveries, endpoints, events, eventtypes, jobs, keys, reference, stream
 from service.api.v1.resource import EXTENSION, Document, schema_name
 from service.bootstrap import VERSION, Service
 
@@ -14,6 +14,7 @@ _RESOURCES = (
     jobs.jobs,
     events.events,
     stream.stream,
+    eventtypes.event_types,
     endpoints.endpoints,
     deliveries.deliveries,
     keys.keys,

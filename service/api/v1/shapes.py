@@ -6,18 +6,24 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from schemas.endpoints import EVENT_TYPES, FORMATS
+from schemas.endpoints import FORMATS
+from schemas.eventtypes import (
+    AT,
+    ATTEMPT_ERRORS,
+    COMPLETED,
+    DATA,
+    DELIVERY_ID,
+    ENDPOINT_ID,
+    EVENT_ID,
+    EVENT_TYPES,
+    JOB_ID,
+    MODEL,
+    TYPES,
+)
 from schemas.fields import Flag, Strict, Text
-from schemas.predictions import UPSTREAM_ID
-from schemas.queries import DELIVERY_STATES, PREDICTION_WORDS
+from schemas.predictions import PREDICTION_WORDS, UPSTREAM_ID
+from schemas.queries import DELIVERY_STATES
 from schemas.states import JobState, Reason
-
-EVENT_ID: Final = "evt_1s61mgnh4k3b9v8a7cqz2x"
-ENDPOINT_ID: Final = "ep_1s61mgnh4d5e6f7g8h9jkm"
-DELIVERY_ID: Final = f"dlv_{EVENT_ID[4:]}_{ENDPOINT_ID[3:]}"
-JOB_ID: Final = "9f2c4e6a8b0d1f3e5a7c9b1d3f5e7a90"
-MODEL: Final = "minimax/hailuo-02/fast"
-AT: Final = "2026-11-22T05:28:00.123Z"
 
 Field = fields.Field[Any]
 
@@ -107,6 +113,7 @@ class EndpointView(Strict):
         null=True,
     )
     description = _string("Whatever you want to remember.", "the billing service")
+    metadata = _object("Whatever your programs want to remember, at most 2 kB.", {"team": "video"})
     include_input = _flag("Whether events carry the job's input.")
     created_at = _at("When it was made.")
 
@@ -182,38 +189,29 @@ class JobView(Strict):
     )
 
 
-class EventDataView(Strict):
-    """A prediction as an event tells it: the vendor's fields and ours."""
+class EventTypeView(Strict):
+    """A type of events: what it tells, how it looks."""
 
-    id = _string("Our id of the job.", JOB_ID)
-    model = _string("The model.", MODEL)
-    status = _word("The state on the vendor-compatible wire.", *PREDICTION_WORDS)
-    outputs = fields.List(fields.Raw(), metadata={"description": "URLs of the results."})
-    urls = _object("`get`: where the result can be fetched.")
-    has_nsfw_contents = _many(fields.Boolean(), "For each output.")
-    created_at = _at("When the job was accepted.")
-    error = _string("What is told about a failure; else empty.")
-    code = _whole("The code of a failure.")
-    maybe_billed = _flag("Whether a failed job may have been billed nevertheless.")
-    executionTime = _number("Milliseconds at the vendor.", 31204)  # noqa: N815 - the vendor's name
-    timings = _object("The vendor's.")
-    input = _object("The parameters.")
-    metadata = _object("What was given with `?metadata=`.")
-    channel = _string("The channel.", "eu", null=True)
-    files = fields.List(
-        fields.Nested(FileView),
-        metadata={"description": "With prediction.archived: the copies, which `outputs` lead to as well."},
-    )
-    supersedes = _string("The event that told another end of the same job before.", EVENT_ID)
+    name = _string("The type.", COMPLETED)
+    description = _string("When it is written.", TYPES[COMPLETED].description)
+    group = _word("What it tells of: a job, or the deliveries themselves.", "prediction", "operational")
+    schema = _object("The JSON Schema (draft 2020-12) of the whole body in format `standard`.")
+    example = _object("A body as it may be sent.")
+
+
+EventDataView = Strict.from_dict(
+    {name: fields.Raw(metadata=told) for name, told in DATA.items()}, name="EventDataView"
+)
+"""What the data of some event holds; `/v1/event-types` has the schema of each type."""
 
 
 class EventView(Strict):
-    """What happened to a job, as it is sent to endpoints of format `standard`."""
+    """What happened, as it is sent to endpoints of format `standard`."""
 
     id = _string("The event's id; also `webhook-id`.", EVENT_ID)
     type = _word("What happened.", *EVENT_TYPES)
     timestamp = _at("When.")
-    data = fields.Nested(EventDataView, metadata={"description": "The prediction."})
+    data = fields.Nested(EventDataView, metadata={"description": "The prediction, or what else it tells of."})
 
 
 class AttemptView(Strict):
@@ -221,17 +219,7 @@ class AttemptView(Strict):
 
     at = _at("When it ended.")
     status = _whole("The HTTP status of the answer; null when none came.", 200, null=True)
-    error = _word(
-        "Why no answer came; null when one did.",
-        "timeout",
-        "connect",
-        "tls",
-        "dns",
-        "blocked_address",
-        "protocol",
-        "too_large",
-        null=True,
-    )
+    error = _word("Why no answer came; null when one did.", *ATTEMPT_ERRORS, null=True)
     duration_ms = _whole("How long it took.", 41)
     detail = _string("More about a failure.")
 

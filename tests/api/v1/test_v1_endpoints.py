@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+
+from schemas.eventtypes import EVENT_TYPES
+from tests.ups import T2V
 
 
 def test_a_new_endpoint_is_shown_with_its_secret_and_defaults(call):
@@ -23,6 +28,7 @@ def test_a_new_endpoint_is_shown_with_its_secret_and_defaults(call):
         "timeout": 15.0,
         "retry_schedule": None,
         "description": "",
+        "metadata": {},
         "include_input": True,
     }
 
@@ -54,6 +60,67 @@ def test_settings_that_do_not_go_together_are_refused_over_two_requests(call, en
     assert [each["pointer"] for each in answer.json["errors"]] == ["/event_types"]
 
 
+def test_metadata_is_replaced_whole(call, endpoint):
+    made = endpoint(metadata={"team": "video", "tags": ["a", {"b": None}]})
+    assert made["metadata"] == {"team": "video", "tags": ["a", {"b": None}]}
+    path = f"/v1/endpoints/{made['id']}"
+    assert call("PATCH", path, json={"timeout": 7}).json["metadata"] == made["metadata"]
+    assert call("PATCH", path, json={"metadata": {"shard": 1}}).json["metadata"] == {"shard": 1}
+    assert call.get(path)["metadata"] == {"shard": 1}
+    answer = call("PATCH", path, json={"metadata": {"a": "b" * 2041}})
+    (fault,) = answer.json["errors"]
+    assert (fault["pointer"], fault["code"], fault["allowed"]) == (
+        "/metadata",
+        "too_large",
+        "a JSON object of at most 2048 bytes",
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hidden@example.com/",
+        "https://hidden@example.com/",
+        "https://example.com/#hidden",
+        "ftp://example.com/hidden",
+        "gopher://example.com/hidden",
+    ],
+)
+def test_a_url_that_could_never_be_called_is_refused_and_not_repeated(call, endpoint, url):
+    kept = f"/v1/endpoints/{endpoint()['id']}"
+    for answer in (
+        call("POST", "/v1/endpoints", json={"url": url}),
+        call("PATCH", kept, json={"url": url}),
+        call("POST", f"/api/v3/{T2V}?webhook={quote(url, safe='')}", json={"prompt": "a"}),
+    ):
+        assert answer.status_code == 400
+        assert "webhook" in answer.text or answer.json["errors"][0]["pointer"] == "/url"
+        assert "hidden" not in answer.text
+    assert call.get(kept)["url"] == "https://example.com/hooks"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("Host", "example.org", "reserved"),
+        ("connection", "close", "reserved"),
+        ("Transfer-Encoding", "chunked", "reserved"),
+        ("Webhook-Signature", "v1,x", "reserved"),
+        ("x-team", "video\r\nwebhook-id: x", "format"),
+        ("x-team\r\nhost", "example.org", "format"),
+    ],
+)
+def test_a_header_that_would_change_the_message_is_refused(call, endpoint, name, value, code):
+    kept = f"/v1/endpoints/{endpoint()['id']}"
+    for method, path in (("POST", "/v1/endpoints"), ("PATCH", kept)):
+        answer = call(method, path, json={"url": "https://example.com/hooks", "headers": {name: value}})
+        (fault,) = answer.json["errors"]
+        assert answer.status_code == 400
+        assert fault["pointer"].startswith("/headers/")
+        assert fault["code"] == code
+    assert call.get(kept)["headers"] == {}
+
+
 def test_a_deleted_endpoint_is_gone(call, endpoint):
     path = f"/v1/endpoints/{endpoint()['id']}"
     answer = call("DELETE", path)
@@ -83,10 +150,7 @@ def test_every_fault_of_a_body_is_told_with_what_is_allowed(call):
     )
     faults = {each["pointer"]: each for each in problem["errors"]}
     assert set(faults) == {"/url", "/event_types/0", "/colour"}
-    assert (
-        faults["/event_types/0"]["allowed"]
-        == "prediction.processing, prediction.completed, prediction.failed, prediction.archived"
-    )
+    assert faults["/event_types/0"]["allowed"] == ", ".join(EVENT_TYPES)
     assert all(set(each) == {"pointer", "code", "detail", "allowed"} for each in faults.values())
     assert all(each["detail"] in problem["detail"] for each in faults.values())
 
