@@ -78,7 +78,10 @@ class Secret(Told, fields.String):
 
 
 class _Settings(Strict):
-    """What may be set on an endpoint at any time. ``retry_schedule`` null: the service's own."""
+    """What may be set on an endpoint at any time.
+
+    ``retry_schedule`` null: the service's own. ``rate`` null: as many as there are.
+    """
 
     url = CallableUrl(required=True)
     event_types = Items(
@@ -94,6 +97,9 @@ class _Settings(Strict):
     description = Text(most=200, load_default="")
     metadata = Object(limit=MAX_METADATA, load_default=dict)
     include_input = Flag(load_default=True)
+    paused = Flag(load_default=False)
+    rate = Number(least=0.01, most=10_000, unit="a second", allow_none=True, load_default=None)
+    on_exhausted = Choice("stop", "skip", load_default="stop")
 
     @validates_schema(skip_on_field_errors=True)
     def _together(self, loaded: Mapping[str, Any], **_: Any) -> None:
@@ -101,8 +107,12 @@ class _Settings(Strict):
 
 
 class EndpointSchema(_Settings):
-    """The body of ``POST /v1/endpoints``: loads as a dict of every setting; ``secret`` None: make one."""
+    """The body of ``POST /v1/endpoints``: loads as a dict of every setting; ``secret`` None: make one.
 
+    ``ordered`` cannot be changed later: what waits for it stands in another kind of line.
+    """
+
+    ordered = Flag(load_default=False)
     secret = Secret(load_default=None)
 
 
@@ -133,6 +143,10 @@ class EndpointView(Strict):
     description = fields.String()
     metadata = fields.Dict()
     include_input = fields.Boolean()
+    paused = fields.Boolean()
+    rate = fields.Raw(allow_none=True)
+    ordered = fields.Boolean()
+    on_exhausted = fields.String()
     created_at = fields.String()
 
 

@@ -88,23 +88,25 @@ class DeliveryState(StrEnum):
     RETRYING = "retrying"
     """Attempted and not delivered yet. A forwarder claims it when it is due."""
     DELIVERED = "delivered"
-    """The endpoint answered 2xx. Pruned with its event."""
+    """The endpoint answered 2xx. Pruned with its event, unless it is replayed."""
     EXHAUSTED = "exhausted"
-    """The schedule is over. Pruned with its event."""
+    """The schedule is over. Pruned with its event, unless it is retried."""
     HELD = "held"
-    """The endpoint is disabled; kept for it."""
+    """Pending or retrying, while its endpoint is paused or disabled: it waits for that to end."""
     CANCELLED = "cancelled"
-    """The endpoint was deleted. Pruned with its event."""
+    """The endpoint was deleted, or it was held for too long. Pruned with its event."""
 
 
 DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
     {
         DeliveryState.PENDING: frozenset(DeliveryState) - {DeliveryState.PENDING},
         DeliveryState.RETRYING: frozenset(DeliveryState) - {DeliveryState.PENDING},
-        DeliveryState.DELIVERED: frozenset(),
-        DeliveryState.EXHAUSTED: frozenset(),
-        DeliveryState.HELD: frozenset({DeliveryState.RETRYING, DeliveryState.CANCELLED}),
-        DeliveryState.CANCELLED: frozenset(),
+        DeliveryState.DELIVERED: frozenset({DeliveryState.RETRYING}),
+        DeliveryState.EXHAUSTED: frozenset({DeliveryState.RETRYING}),
+        DeliveryState.HELD: frozenset(
+            {DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.CANCELLED}
+        ),
+        DeliveryState.CANCELLED: frozenset({DeliveryState.RETRYING}),
     }
 )
 

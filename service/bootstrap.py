@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 
 from service import embedded, lifeline, logs, rediskeys
 from service.acceptance import Acceptance, Capacity
@@ -27,6 +28,7 @@ from service.durability import check
 from service.endpoints import Endpoints
 from service.errors import SettingsError, StoreUnavailable, Unavailable
 from service.events import EventLog
+from service.health import Health
 from service.inquiry import Inquiry, Patience
 from service.jobs import Jobs
 from service.ledger import Context
@@ -57,9 +59,10 @@ def boottime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def sortable_id(prefix: str, at_ms: int) -> str:
-    """``prefix`` and 22 characters: 9 of time, so that ids sort by it, 13 of chance (65 bits)."""
-    number = at_ms << 65 | secrets.randbits(65)
+def sortable_id(prefix: str, at_ms: int, seed: bytes | None = None) -> str:
+    """``prefix`` and 22 characters: 9 of time, by which ids sort, 13 of chance (65 bits) or of ``seed``."""
+    chance = secrets.randbits(65) if seed is None else int.from_bytes(sha256(seed).digest()) >> 191
+    number = at_ms << 65 | chance
     return prefix + "".join(_ALPHABET[number >> shift & 31] for shift in range(105, -1, -5))
 
 
@@ -168,6 +171,19 @@ class Service:
     @cached_property
     def mender(self) -> Mender:
         return Mender(self.jobs, self.events, self.endpoints, self.settings.retry_schedule)
+
+    @cached_property
+    def health(self) -> Health:
+        settings = self.settings
+        return Health(
+            self.store,
+            self.endpoints,
+            clock=self.clock,
+            event_id=lambda at, seed: sortable_id("evt_", at, seed),
+            disable_after=settings.disable_after,
+            held_retention=settings.held_retention,
+            retention=settings.retention,
+        )
 
     @cached_property
     def acceptance(self) -> Acceptance:

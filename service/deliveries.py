@@ -24,18 +24,21 @@ CONTENT_TYPES = {"cloudevents": "application/cloudevents+json"}
 
 
 class Claim(NamedTuple):
-    """A delivery that is ours to attempt; ``attempt`` counts from 1."""
+    """A delivery that is ours to attempt; ``attempt`` counts from 1. Once sent: when, in ms, and to where."""
 
     workspace: str
     endpoint: str
     event: str
     token: str
     attempt: int
+    sent_at: int = 0
+    host: str = ""
 
-    def outcome(self, verdict: str, attempt: Attempt | None = None) -> list[Word]:
+    def outcome(self, verdict: str, attempt: Attempt | None = None, answer: str = "") -> list[Word]:
         """The words that scripts/outcomes.lua wants."""
         item = attempt.item() if attempt else ""
-        return [self.workspace, self.endpoint, self.event, self.token, verdict, item]
+        said = f"{item}\n{answer}" if answer else item
+        return [self.workspace, self.endpoint, self.event, self.token, verdict, said]
 
 
 class Message:
@@ -101,7 +104,8 @@ class Mailroom:
         if message is None:
             return None
         body = message.body(endpoint)
-        at = int(self.clock())
+        sent_at = int(self.clock() * 1000)
+        at = sent_at // 1000
         sign = sign_v3 if endpoint.format == "wavespeed" else sign_v1
         headers = (
             ("content-type", CONTENT_TYPES.get(endpoint.format, "application/json")),
@@ -111,6 +115,7 @@ class Mailroom:
             ("webhook-signature", sign(self._secret(endpoint), claim.event, at, body)),
             *endpoint.headers.items(),
         )
+        claim = claim._replace(sent_at=sent_at, host=host_of(endpoint.url))
         return Request(key=claim, url=endpoint.url, headers=headers, body=body, timeout=endpoint.timeout)
 
     def _listed(self, claim: Claim) -> Endpoint | None:
@@ -130,35 +135,56 @@ class Mailroom:
         _trim(self._own)
 
 
+def host_of(url: str) -> str:
+    """Host and port as the URL has them; cheaper than taking all of it apart."""
+    return url.split("/", 3)[2]
+
+
 def _trim(cache: OrderedDict[str, Any], keep: int = 0) -> None:
     while len(cache) > MOST_MESSAGES + keep:
         cache.popitem(last=False)
 
 
 class Verdict(NamedTuple):
-    """What an outcome means: the word for the store, and whether it disables the endpoint."""
+    """What an outcome means: the word for the store, the attempt, and the answer if it is worth keeping."""
 
     word: str
     attempt: Attempt
-    disables: bool = False
+    answer: str = ""
+
+    @property
+    def disables(self) -> bool:
+        """Whether nothing more is to be sent there: it is gone, or an ordered endpoint has to stop."""
+        return self.word in {"g", "s"}
 
 
 def judge(
-    outcome: Outcome, claim: Claim, schedule: tuple[float, ...], *, now_ms: int, jitter: float
+    outcome: Outcome,
+    claim: Claim,
+    schedule: tuple[float, ...],
+    *,
+    now_ms: int,
+    jitter: float,
+    stops: bool = False,
 ) -> Verdict:
     """2xx is delivered, 410 disables, everything else is tried again while the schedule lasts.
 
-    ``jitter`` in [-1, 1]. A 429, 502, 503 or 504 may ask for more time by ``Retry-After``.
+    ``jitter`` in [-1, 1]. A 429, 502, 503 or 504 may ask for more time by ``Retry-After``. ``stops``: the
+    endpoint goes no further when the schedule is over.
     """
+    phases = (outcome.dns_ms, outcome.connect_ms, outcome.tls_ms, outcome.first_byte_ms)
+    at = claim.sent_at or now_ms
     if outcome.delivered:
-        return Verdict("d", Attempt(now_ms, outcome.status, None, outcome.duration_ms))
-    attempt = Attempt(now_ms, outcome.status, outcome.error, outcome.duration_ms, outcome.detail)
+        return Verdict("d", Attempt(at, outcome.status, None, outcome.duration_ms, phases))
+    attempt = Attempt(at, outcome.status, outcome.error, outcome.duration_ms, phases, outcome.detail)
+    answer = outcome.answer.decode("utf-8", "replace")
     if outcome.error is None and outcome.status == GONE:
-        return Verdict("h", attempt, disables=True)
+        return Verdict("g", attempt, answer)
     asked = None
     if outcome.status in SLOW_DOWN:
         asked = backoff.parse_retry_after(outcome.retry_after, now_ms / 1000)
-    return Verdict(again(claim.attempt, schedule, jitter, asked), attempt)
+    word = again(claim.attempt, schedule, jitter, asked)
+    return Verdict("s" if stops and word == "x" else word, attempt, answer)
 
 
 def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float | None = None) -> str:
@@ -172,6 +198,12 @@ def delivery_id(event: str, endpoint: str) -> str:
     return f"{ID_PREFIX}{event.removeprefix('evt_')}_{endpoint.removeprefix('ep_')}"
 
 
+def parts_of(delivery: str) -> tuple[str, str]:
+    """The ids of its event and its endpoint; what is no delivery's id has none that exist."""
+    event, _, endpoint = delivery.removeprefix(ID_PREFIX).partition("_")
+    return f"evt_{event}", f"ep_{endpoint}"
+
+
 class Deliveries:
     """Reading deliveries; they are fields of their event, so a list walks the workspace's events."""
 
@@ -180,13 +212,24 @@ class Deliveries:
 
     def get(self, workspace: str, wanted: str) -> Delivery:
         """Raises `NotFound`."""
-        event, _, endpoint = wanted.removeprefix(ID_PREFIX).partition("_")
-        event, endpoint = f"evt_{event}", f"ep_{endpoint}"
-        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.event(event), "ws", endpoint))
+        event, endpoint = parts_of(wanted)
+        found, off = self.store.read(
+            lambda pipe: pipe.hmget(rediskeys.event(event), "ws", endpoint).hget(
+                rediskeys.endpoint(endpoint), "off"
+            )
+        )
         owner, line = found
-        if not wanted.startswith(ID_PREFIX) or line is None or owner.decode() != workspace:
+        if line is None or owner.decode() != workspace:
             raise NotFound(f"there is no delivery {wanted[:96]}")
-        return Delivery.from_line(event, endpoint, line)
+        return Delivery.from_line(event, endpoint, line, off=off == b"1")
+
+    def answers(self, event: str, endpoint: str) -> dict[int, str]:
+        """The first answer and the last of a delivery that is not made, by the attempt's number."""
+        (kept,) = self.store.read(
+            lambda pipe: pipe.hmget(rediskeys.event(event), f"first:{endpoint}", f"last:{endpoint}")
+        )
+        pairs = (each.decode("utf-8", "replace").split("|", 1) for each in kept if each)
+        return {int(number): answer for number, answer in pairs}
 
     def of_events(self, events_: list[str]) -> list[tuple[str, list[Delivery]]]:
         """Every delivery of each event, with the job it is about, in one round trip."""
@@ -195,14 +238,27 @@ class Deliveries:
             for each in events_:
                 pipe.hgetall(rediskeys.event(each))
 
+        found = self.store.read(ask) if events_ else []
+        off = self._off({name for fields in found for name in fields if name.startswith(b"ep_")})
         return [
             (
                 fields.get(b"job", b"").decode(),
                 [
-                    Delivery.from_line(event, name.decode(), line)
+                    Delivery.from_line(event, name.decode(), line, off=name in off)
                     for name, line in fields.items()
                     if name.startswith(b"ep_")
                 ],
             )
-            for event, fields in zip(events_, self.store.read(ask), strict=True)
+            for event, fields in zip(events_, found, strict=True)
         ]
+
+    def _off(self, endpoints: set[bytes]) -> set[bytes]:
+        """Those of ``endpoints`` to which nothing is sent just now."""
+        names = list(endpoints)
+
+        def ask(pipe: Any) -> None:
+            for each in names:
+                pipe.hget(rediskeys.endpoint(each.decode()), "off")
+
+        told = self.store.read(ask) if names else []
+        return {name for name, off in zip(names, told, strict=True) if off == b"1"}

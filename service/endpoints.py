@@ -17,6 +17,7 @@ from service.signing import new_secret
 from service.store import RELIST, Change, StaleRecord, Store, Word
 
 SECRET_BYTES = 24
+Ops = tuple[tuple[Word, ...], ...]
 
 
 class Endpoints:
@@ -54,16 +55,11 @@ class Endpoints:
             since=int(seq or 0),
             **wanted,
         )
-        ops: tuple[tuple[Word, ...], ...] = (
-            ("ZADD", rediskeys.endpoints(workspace), endpoint.created_at, endpoint.id),
-            self._touch(workspace),
-        )
-        self._commit(endpoint, ops)
+        listed = ("ZADD", rediskeys.endpoints(workspace), endpoint.created_at, endpoint.id)
+        self._commit(endpoint, (listed,))
         return endpoint, secret
 
-    def own(
-        self, workspace: str, job_id: str, url: str, at: int
-    ) -> tuple[Endpoint, tuple[tuple[Word, ...], ...]]:
+    def own(self, workspace: str, job_id: str, url: str, at: int) -> tuple[Endpoint, Ops]:
         """The endpoint of a job's ``?webhook=``, and the writes that keep it together with the job."""
         self.check_url(url, "/webhook")
         endpoint = Endpoint(
@@ -120,9 +116,22 @@ class Endpoints:
         if "secret" in wanted:
             wanted["secret"] = self.sealer.seal(wanted["secret"])
         while True:
-            changed = replace(self.get(workspace, endpoint_id), **wanted)
+            kept = self.get(workspace, endpoint_id)
+            changed = replace(kept, **wanted)
             try:
-                return self._commit(changed, (self._touch(workspace),))
+                return self._commit(changed, _anew(changed) if changed.active and not kept.active else ())
+            except StaleRecord:
+                continue
+
+    def disable(self, workspace: str, endpoint_id: str, reason: str, ops: Ops = ()) -> Endpoint | None:
+        """Send nothing more to it; None when that was so, or it is gone. ``ops`` are written with it."""
+        while True:
+            kept = self.find(endpoint_id)
+            if kept is None or kept.job or kept.workspace != workspace or not kept.enabled:
+                return None
+            off = replace(kept, enabled=False, disabled_reason=reason)
+            try:
+                return self._commit(off, (("HSET", rediskeys.endpoint(endpoint_id), "down", 1), *ops))
             except StaleRecord:
                 continue
 
@@ -139,12 +148,15 @@ class Endpoints:
         return put
 
     def delete(self, workspace: str, endpoint_id: str) -> None:
-        """Gone at once; its open deliveries are cancelled as a forwarder meets them. Raises `NotFound`."""
+        """Gone at once, however much waits for it: the clock cancels that. Raises `NotFound`."""
         self.get(workspace, endpoint_id)
         self.store.write(
             lambda pipe: (
-                pipe.delete(rediskeys.endpoint(endpoint_id))
+                pipe.zadd(rediskeys.LEAVING, {endpoint_id: self.clock()})
+                .delete(rediskeys.endpoint(endpoint_id))
                 .zrem(rediskeys.endpoints(workspace), endpoint_id)
+                .zrem(rediskeys.due(workspace), endpoint_id)
+                .zrem(rediskeys.FAILING, endpoint_id)
                 .hincrby(rediskeys.workspace(workspace), "endpoints", 1)
             )
         )
@@ -176,19 +188,35 @@ class Endpoints:
             self._directories[workspace] = known
         return known
 
+    def tells(self, workspace: str, kind: str) -> bool:
+        """Whether some endpoint of the workspace wants events of the type ``kind``."""
+        return any(kind in each.event_types for each in self.directory(workspace).endpoints)
+
     def tells_processing(self, workspace: str) -> bool:
         """Whether some endpoint of the workspace wants ``prediction.processing``."""
-        return any(PROCESSING in each.event_types for each in self.directory(workspace).endpoints)
+        return self.tells(workspace, PROCESSING)
 
-    @staticmethod
-    def _touch(workspace: str) -> tuple[Word, ...]:
-        return ("HINCRBY", rediskeys.workspace(workspace), "endpoints", 1)
-
-    def _commit(self, endpoint: Endpoint, ops: tuple[tuple[Word, ...], ...]) -> Endpoint:
-        key = rediskeys.endpoint(endpoint.id)
-        kept: tuple[Word, ...] = ("HSET", key, "doc", dump_endpoint(endpoint), "ws", endpoint.workspace)
-        self.store.commit(Change(key, endpoint.rev, self.new_id(), (kept, *ops), subject=endpoint.id))
+    def _commit(self, endpoint: Endpoint, ops: Ops) -> Endpoint:
+        key, workspace = rediskeys.endpoint(endpoint.id), endpoint.workspace
+        every: Ops = (
+            ("HSET", key, "doc", dump_endpoint(endpoint), "ws", workspace, *_for_scripts(endpoint)),
+            ("HINCRBY", rediskeys.workspace(workspace), "endpoints", 1),
+            *ops,
+            ("place", workspace, endpoint.id),
+        )
+        self.store.commit(Change(key, endpoint.rev, self.new_id(), every, subject=endpoint.id))
         return replace(endpoint, rev=endpoint.rev + 1)
+
+
+def _for_scripts(endpoint: Endpoint) -> tuple[Word, ...]:
+    """What of it the scripts must know."""
+    off, ordered = int(not endpoint.active), int(endpoint.ordered)
+    return ("off", off, "ordered", ordered, "rate", endpoint.rate)
+
+
+def _anew(endpoint: Endpoint) -> Ops:
+    """Whatever it did before it was off, it is tried at once; when it delivers, that is told."""
+    return (("HDEL", rediskeys.endpoint(endpoint.id), "fails", "since", "probe"),)
 
 
 @dataclass(frozen=True)
@@ -199,8 +227,12 @@ class Directory:
     endpoints: tuple[Endpoint, ...]
 
     def matching(self, kind: str, channel: str, seq: int) -> list[str]:
-        """The ids of those that hear of an event of this type, in this channel, of this number."""
-        return [each.id for each in self.endpoints if hears(each, kind, channel, seq)]
+        """Who hears of an event of this type, in this channel, of this number: as expand.lua wants them."""
+        return [
+            f">{each.id}" if each.ordered else each.id
+            for each in self.endpoints
+            if hears(each, kind, channel, seq)
+        ]
 
 
 def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:

@@ -82,6 +82,20 @@ class Event:
             squeeze(self.body),
         )
 
+    def op_in(self, workspace: str) -> tuple[Word, ...]:
+        """As `op`, for an event that is about no job."""
+        return ("event", workspace, "", self.id, self.type, "", "", squeeze(self.body))
+
+    def op_for(self, workspace: str, endpoint: str) -> tuple[Word, ...]:
+        """As `op_in`, for this endpoint alone, whatever it has subscribed to."""
+        return ("deliver", workspace, self.id, squeeze(self.body), endpoint)
+
+
+def without_job(event_id: str, kind: str, at: int, data: Mapping[str, Any]) -> Event:
+    """An event about no job: what it tells is ``data``."""
+    body = {"id": event_id, "type": kind, "timestamp": timestamp(at), "data": data}
+    return Event(event_id, kind, _compact(body))
+
 
 def about(job: Job, event_id: str, kind: str, at: int, api_url: str, supersedes: str = "") -> Event:
     """The event ``kind`` about ``job`` as it is shown; its body as it is sent in format ``standard``."""
@@ -171,4 +185,4 @@ class EventLog:
 
 def _stream_fields(doc: bytes) -> tuple[str, str]:
     body = json.loads(body_of(doc))
-    return body["type"], body["data"]["channel"] or ""
+    return body["type"], body["data"].get("channel") or ""

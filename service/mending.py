@@ -39,6 +39,7 @@ URGENT = 0.100
 MANY = 100
 """Deliveries that do not all go at once, but for a hand that deletes them."""
 MOST_QUEUES = 200
+_QUEUES = (rediskeys.wait(""), rediskeys.late(""))
 RECOUNT_EVERY = 10.0
 START = b"0"
 
@@ -76,7 +77,7 @@ class Vitals:
         found = {"jobs"} if missing > 0 else set()
         if gone & {rediskeys.OPEN_JOBS, rediskeys.OPEN_EVENTS}:
             found.add("lists")
-        if any(before[key] > MANY for key in gone if key.startswith(rediskeys.wait(""))):
+        if any(before[key] > MANY for key in gone if key.startswith(_QUEUES)):
             found.add("events")
         return found
 
@@ -87,7 +88,8 @@ class Vitals:
         found = (
             self.store.read(lambda pipe: [pipe.zrange(due, 0, MOST_QUEUES) for due in dues]) if dues else []
         )
-        queues = [rediskeys.wait(ep.decode()) for eps in found for ep in eps][:MOST_QUEUES]
+        waiting = [ep.decode() for eps in found for ep in eps][:MOST_QUEUES]
+        queues = [queue(ep) for ep in waiting for queue in (rediskeys.wait, rediskeys.late)]
         keys = list(dict.fromkeys((rediskeys.OPEN_JOBS, rediskeys.OPEN_EVENTS, *queues, *known)))
         return dict(zip(keys, self.store.read(lambda pipe: [pipe.zcard(key) for key in keys]), strict=True))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from schemas.states import FINAL, DeliveryState, JobState, Reason
+from schemas.states import FINAL, OPEN_DELIVERY, DeliveryState, JobState, Reason
 from service import versions
 from service.errors import Unavailable
 
@@ -195,27 +195,54 @@ class Endpoint:
     secret: str = field(default="", repr=False)
     enabled: bool = True
     disabled_reason: str = ""
+    paused: bool = False
+    rate: float = 0
+    """Deliveries a second at most; 0: as many as there are."""
+    ordered: bool = False
+    """One at a time, in the order of the events. Fixed when it is made."""
+    on_exhausted: str = "stop"
+    """What an ordered endpoint does when a delivery's schedule is over: stop, or skip it."""
     job: str = ""
     """The job whose ``?webhook=`` this is; empty for a workspace's endpoint."""
     since: int = 0
     """The workspace's event number when this was made; earlier events are not its own."""
     unknown: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is sent to it; else its deliveries are held."""
+        return self.enabled and not self.paused
+
 
 @dataclass(frozen=True)
 class Attempt:
-    """One POST of a delivery. ``status`` is None when no answer came; ``error`` then says why."""
+    """One POST of a delivery. ``status`` is None when no answer came; ``error`` then says why.
+
+    ``at``: when it was sent, in ms; its ``webhook-timestamp`` is that second. ``phases``: ms for DNS,
+    connect, TLS and until the first byte, one after the other; empty when nothing was sent.
+    """
 
     at: int
     status: int | None
     error: str | None
     duration_ms: int
+    phases: tuple[int, ...] = ()
     detail: str = ""
 
     def item(self) -> str:
-        """As the store keeps it: a JSON array, without the detail when there is none."""
+        """As the store keeps it: a JSON array, without what is not there at its end."""
         row: list[Any] = [self.at, self.status, self.error, self.duration_ms]
-        return _ASCII.encode([*row, self.detail] if self.detail else row)
+        if self.detail:
+            row += [self.phases, self.detail]
+        elif self.phases:
+            row.append(self.phases)
+        return _ASCII.encode(row)
+
+    @classmethod
+    def from_row(cls, row: list[Any]) -> Attempt:
+        """The inverse of `item`, decoded."""
+        at, status, error, duration, *rest = row
+        return cls(at, status, error, duration, tuple(rest[0]) if rest else (), *rest[1:])
 
 
 _DELIVERY_STATES = {
@@ -223,7 +250,6 @@ _DELIVERY_STATES = {
     "r": DeliveryState.RETRYING,
     "d": DeliveryState.DELIVERED,
     "x": DeliveryState.EXHAUSTED,
-    "h": DeliveryState.HELD,
     "c": DeliveryState.CANCELLED,
 }
 
@@ -240,11 +266,17 @@ class Delivery:
     attempts: tuple[Attempt, ...]
 
     @classmethod
-    def from_line(cls, event: str, endpoint: str, line: bytes) -> Delivery:
-        """From ``state|attempts|token|log``, the form in which scripts/claim.lua keeps it."""
-        state, count, claim, log = line.decode().split("|", 3)
-        attempts = tuple(Attempt(*row) for row in json.loads(f"[{log}]"))
-        return cls(event, endpoint, _DELIVERY_STATES[state], int(count), claim, attempts)
+    def from_line(cls, event: str, endpoint: str, line: bytes, *, off: bool = False) -> Delivery:
+        """From ``state|attempts|token|log``, the form in which scripts/claim.lua keeps it.
+
+        ``off``: nothing is sent to the endpoint just now, so what waits for it is held.
+        """
+        letter, count, claim, log = line.decode().split("|", 3)
+        attempts = tuple(map(Attempt.from_row, json.loads(f"[{log}]")))
+        state = _DELIVERY_STATES[letter]
+        if off and not claim and state in OPEN_DELIVERY:
+            state = DeliveryState.HELD
+        return cls(event, endpoint, state, int(count), claim, attempts)
 
 
 def dump_job(job: Job) -> bytes:

@@ -55,6 +55,16 @@ OPEN_EVENTS = f"{PREFIX}open-events"
 """zset: event with anything owed -> when it happened. Streams and waiting sets are rebuilt from it."""
 TURNS = f"{PREFIX}turns"
 """zset: workspace with deliveries to try -> when its turn comes. Goes when nothing of it can be tried."""
+ODD_EVENTS = f"{PREFIX}odd-events"
+"""zset: event that is about no job (operational, or a test) -> when it happened. Until pruned."""
+FAILING = f"{PREFIX}failing"
+"""zset: endpoint -> for how long nothing was delivered to it, as of its last failure. Until it delivers."""
+NOTES = f"{PREFIX}notes"
+"""list: JSON of what a script has seen and Python tells: kind (gone, stopped, exhausted, recovered), ws,
+endpoint, event, at, attempts, item, answer. Until it is told.
+"""
+LEAVING = f"{PREFIX}leaving"
+"""zset: deleted endpoint -> since when. Until what waited for it is cancelled."""
 FLIGHT = f"{PREFIX}flight"
 """zset: "event endpoint" under a claim -> when it was claimed. Goes with the outcome."""
 
@@ -109,6 +119,7 @@ def event(event_id: str) -> str:
     """hash: doc (body), ws, job, seq, entry (in the stream), open (what is owed), <endpoint> -> line.
 
     ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
+    first:<endpoint> and last:<endpoint>: "attempt|answer" of a delivery that was not made; until it is.
     """
     return f"{PREFIX}event:{event_id}"
 
@@ -124,7 +135,13 @@ def endpoints(workspace_name: str) -> str:
 
 
 def endpoint(endpoint_id: str) -> str:
-    """hash: rev, tok, doc, ws (of a workspace's). Goes when deleted; a job's own endpoint with the job."""
+    """hash: rev, tok, doc, ws (of a workspace's). Goes when deleted; a job's own endpoint with the job.
+
+    A workspace's has besides, for the scripts: off (1: nothing is sent), ordered (1), rate (a second), all
+    three as set; tat (when the next may go by the rate), fails (in a row), since (the first of them), probe
+    (until when nothing is tried), at_once, next (of an ordered one), failed (the last failure), down (1: to
+    be told when it delivers again).
+    """
     return f"{PREFIX}endpoint:{endpoint_id}"
 
 
@@ -139,5 +156,28 @@ def running(workspace_name: str) -> str:
 
 
 def wait(endpoint_id: str) -> str:
-    """zset: event that waits for this endpoint -> when it is due. Leaves by a claim."""
+    """zset: event that waits for its first attempt at this endpoint -> when it is due. Leaves by a claim."""
     return f"{PREFIX}wait:{endpoint_id}"
+
+
+def late(endpoint_id: str) -> str:
+    """zset: event that waits for another attempt at this endpoint -> when it is due. Leaves by a claim."""
+    return f"{PREFIX}late:{endpoint_id}"
+
+
+def line(endpoint_id: str) -> str:
+    """zset: event that is owed to this ordered endpoint -> its number. Leaves when it is owed no more."""
+    return f"{PREFIX}line:{endpoint_id}"
+
+
+def unfanned(workspace_name: str) -> str:
+    """zset: event -> its number in the workspace. Until it is fanned out."""
+    return f"{PREFIX}unfanned:{workspace_name}"
+
+
+def tally(endpoint_day: str) -> str:
+    """hash: delivered, failed (attempts), exhausted, b<n> (deliveries that took about 1.2^n ms).
+
+    Named "endpoint:day since the epoch"; expires after 8 days.
+    """
+    return f"{PREFIX}tally:{endpoint_day}"

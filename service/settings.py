@@ -89,7 +89,9 @@ class Settings:
     retention: float = _setting("HOOKREEL_RETENTION", "604800", parse.seconds(DAY, 3650 * DAY))
     """How long finished jobs and their events are kept."""
     held_retention: float = _setting("HOOKREEL_HELD_RETENTION", "2592000", parse.seconds(DAY, 3650 * DAY))
-    """How long deliveries to a disabled endpoint are kept."""
+    """How long deliveries to a paused or disabled endpoint are kept."""
+    disable_after: float = _setting("HOOKREEL_DISABLE_AFTER", "432000", parse.seconds(60, 3650 * DAY))
+    """How long an endpoint may do nothing but fail before it is disabled."""
     archive: str | None = _setting("HOOKREEL_ARCHIVE", None, parse.archive)
     """Where finished videos are copied to: an absolute directory or ``s3://bucket/prefix``."""
     archive_retention: float | None = _setting(

@@ -109,12 +109,18 @@ _CLOCK = f"""local function clock()
 end"""
 
 
+def _source(name: str) -> str:
+    return resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
+
+
 class Script:
     """A Lua script of this package, with the keys in front of it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        source = resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
+        source = _source(name)
+        if re.search(r"\bplace\(", source):
+            source = _source("pace") + source
         self.text = _prelude(source) + re.sub(r"(?m)^\s*--.*\n", "", source)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -130,6 +136,9 @@ CLAIM = Script("claim")
 OUTCOMES = Script("outcomes")
 CLAIMS_OF = Script("claims_of")
 PRUNE = Script("prune")
+CANCEL = Script("cancel")
+REVIVE = Script("revive")
+FORGET = Script("forget")
 MEND_EVENTS = Script("mend_events")
 MEND_JOBS = Script("mend_jobs")
 MEND_LISTS = Script("mend_lists")

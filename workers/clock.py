@@ -43,6 +43,9 @@ INTERRUPTED = "interrupted"
 MOST_ATTEMPTS = 50
 """As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
+LEAVING_BUDGET = 0.05
+"""Seconds of a pass for what waited for deleted endpoints."""
+TIDY_EVERY = 60.0
 WINDOW_BUDGET = 0.008
 """Seconds of a pass; a window that is larger than that is gone through in several."""
 
@@ -60,6 +63,7 @@ class Clock:
     _probe_wait: float = 0.0
     _next_search: float = 0.0
     _next_recall: float = 0.0
+    _next_tidy: float = 0.0
     _recalled: int = 0
     _silent: set[str] = field(default_factory=set)
 
@@ -91,6 +95,8 @@ class Clock:
             self.decide,
             self.probe,
             self.archive,
+            self.tell,
+            self.tidy_endpoints,
             self.prune,
         ):
             self._attempt(part)
@@ -147,7 +153,7 @@ class Clock:
         The endpoint is not to blame: it is tried again at once, and once more after the schedule's end.
         """
         lost = Attempt(self.service.clock(), None, INTERRUPTED, 0).item()
-        freed = free(self.service, incarnation, lambda n: "r0" if n < MOST_ATTEMPTS else "x", lost)
+        freed = free(self.service, incarnation, lambda n: "b0" if n < MOST_ATTEMPTS else "x", lost)
         logging.getLogger(__name__).info("claims.freed", extra={"incarnation": incarnation, "claims": freed})
 
     # -- jobs -------------------------------------------------------------------------------------------
@@ -246,13 +252,28 @@ class Clock:
         )
         return [each.decode() for each in ids]
 
+    # -- endpoints --------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """What happened to endpoints, to whoever wants to know; those that only fail are disabled."""
+        self.service.health.tell()
+        self.service.health.disable_failing()
+
+    def tidy_endpoints(self) -> None:
+        """What waited for deleted endpoints, a little each pass; what was held for too long, now and then."""
+        self.service.health.cancel_left(LEAVING_BUDGET)
+        if self.monotonic() >= self._next_tidy:
+            self._next_tidy = self.monotonic() + TIDY_EVERY
+            self.service.health.cancel_held(self.service.time())
+
     # -- old records ------------------------------------------------------------------------------------
 
     def _forget(self, zset: str, job_id: str) -> None:
         self.service.store.write(lambda pipe: pipe.zrem(zset, job_id))
 
     def prune(self) -> None:
-        """Final jobs older than the retention, of which nothing is owed."""
+        """Final jobs and other events older than the retention, of which nothing is owed."""
+        self.service.health.forget_odd(self.service.time())
         forgotten = self.service.time() - UPSTREAM_KEPT_MS
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)

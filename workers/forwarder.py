@@ -20,16 +20,17 @@ from typing import Any, cast
 
 from service.bootstrap import VERSION, Service, begin
 from service.connection import LOST
-from service.deliveries import Claim, Mailroom, judge
-from service.errors import HookreelError, NotFound, StoreUnavailable
+from service.deliveries import Claim, Mailroom, host_of, judge
+from service.errors import HookreelError, StoreUnavailable
 from service.logs import AttemptLog
 from service.notices import EVERYTHING
 from service.records import Endpoint
 from service.sender import Outcome, Sender
 from service.store import CLAIM, CLAIMS_OF, OUTCOMES, Batch, Word
+from workers.hosts import Hosts
 from workers.streams import LOOK_AROUND, Call, Streams
 
-MOST_IN_FLIGHT = 512
+MOST_IN_FLIGHT = 1024
 MOST_FILES = 8192
 PER_ENDPOINT = 64
 FREE_AT_ONCE = 500
@@ -71,10 +72,12 @@ class Forwarder:
     _outcomes: list[Word] = field(default_factory=list)
     _doubtful: list[str] = field(default_factory=list)
     _suspected: list[tuple[float, str]] = field(default_factory=list)
+    _disabling: bool = False
     _loaded: bool = False
     _next_claim: float = 0.0
 
     def __post_init__(self) -> None:
+        self._hosts = Hosts()
         self._streams = Streams(self.service, self.incarnation, self.monotonic)
 
     def ring(self) -> None:
@@ -168,6 +171,10 @@ class Forwarder:
             raise
         if turn.claims:
             self._send(turn.token, answers[turn.calls - 1])
+        if self._disabling and not self._outcomes:
+            # The clock would do it a second later.
+            self._disabling = False
+            self.service.health.tell()
 
     def _lost(self, token: str) -> None:
         self._doubtful.append(token)
@@ -200,8 +207,11 @@ class Forwarder:
         endpoint = self.mailroom.endpoint(claim)
         if endpoint is None:
             self._outcomes.extend(claim.outcome("c"))
-        elif not endpoint.enabled:
-            self._outcomes.extend(claim.outcome("h"))
+        elif not endpoint.active:
+            # Claimed just before it was paused or disabled.
+            self._outcomes.extend(claim.outcome("u"))
+        elif wait := self._hosts.wait(host_of(endpoint.url)):
+            self._outcomes.extend(claim.outcome(f"u{wait}"))
         else:
             self._post(claim, endpoint)
 
@@ -212,33 +222,30 @@ class Forwarder:
             logging.getLogger(__name__).warning(
                 "delivery.unsignable", extra={"endpoint": endpoint.id, "why": error.detail}
             )
-            self._outcomes.extend(claim.outcome("r60000"))
+            self._outcomes.extend(claim.outcome("b60000"))
             return
         if request is None:
             self._outcomes.extend(claim.outcome("c"))
         else:
+            self._hosts.enter(host_of(endpoint.url))
             self.sender.submit(request)
 
     def _judge(self, outcome: Outcome) -> None:
-        claim = cast("Claim", outcome.key)
-        endpoint = self.mailroom.endpoint(claim)
+        sent = cast("Claim", outcome.key)
+        self._hosts.leave(sent.host)
+        endpoint = self.mailroom.endpoint(sent)
         schedule = (endpoint.retry_schedule if endpoint else ()) or self.service.settings.retry_schedule
-        jitter = 2 * self.dice() - 1
-        verdict = judge(outcome, claim, schedule, now_ms=self.service.clock(), jitter=jitter)
-        self._outcomes.extend(claim.outcome(verdict.word, verdict.attempt))
-        if verdict.disables and endpoint is not None:
-            self._disable(endpoint)
-        self.attempts.note(claim, outcome, verdict)
-
-    def _disable(self, endpoint: Endpoint) -> None:
-        if endpoint.job:
-            return
-        try:
-            why = {"enabled": False, "disabled_reason": "it answered 410 Gone"}
-            self.service.endpoints.update(endpoint.workspace, endpoint.id, why)
-        except (NotFound, StoreUnavailable):
-            # Deleted meanwhile; or its next 410 disables it.
-            return
+        verdict = judge(
+            outcome,
+            sent,
+            schedule,
+            now_ms=self.service.clock(),
+            jitter=2 * self.dice() - 1,
+            stops=endpoint is not None and endpoint.ordered and endpoint.on_exhausted == "stop",
+        )
+        self._outcomes.extend(sent.outcome(verdict.word, verdict.attempt, verdict.answer))
+        self._disabling |= verdict.disables
+        self.attempts.note(sent, outcome, verdict)
 
     def _free_doubtful(self) -> None:
         """Claims of a turn whose answer was lost were never sent: they go back, uncounted."""

@@ -7,15 +7,41 @@
 local token, limit, share, documents = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local now = clock()
 local claims, revisions, told, writes = {-1, ''}, {}, {}, {}
+-- An ordered endpoint looks again so many ms later whether the events before its next one are fanned out.
+local LOOK_AGAIN = 20
 
-local function serve(ws, ep, most)
-  local wait, room = K.wait(ep), share - tonumber(redis.call('HGET', K.running(ws), ep) or '0')
+-- The next of an ordered endpoint, once nothing that happened before it can still join the line.
+local function first_in_line(ws, ep, s)
+  local head = redis.call('ZRANGE', K.line(ep), 0, 0, 'WITHSCORES')
+  if not head[1] or now < s.next then return {} end
+  local unfanned = redis.call('ZRANGE', K.unfanned(ws), 0, 0, 'WITHSCORES')[2]
+  if unfanned and tonumber(unfanned) < tonumber(head[2]) then
+    s.next = now + LOOK_AGAIN
+    return {}
+  end
+  return {head[1]}
+end
+
+-- Up to n that are due; first attempts get at least half of it, whatever else is late.
+local function waiting(ep, n)
+  local late = redis.call('ZRANGE', K.late(ep), '-inf', now, 'BYSCORE', 'LIMIT', 0, n)
+  local fresh = redis.call('ZRANGE', K.wait(ep), '-inf', now, 'BYSCORE', 'LIMIT', 0, n)
+  -- The odd one goes to either, by the clock.
+  local kept = math.min(#late, math.max(n - #fresh, math.floor((n + now % 2) / 2)))
+  local due = {}
+  for i = 1, kept do due[i] = late[i] end
+  if kept > 0 then redis.call('ZREM', K.late(ep), unpack(due)) end
+  local first = math.min(#fresh, n - kept)
+  for i = 1, first do due[kept + i] = fresh[i] end
+  if first > 0 then redis.call('ZREM', K.wait(ep), unpack(due, kept + 1)) end
+  return due
+end
+
+local function take(ws, ep, due, s)
   local flown = {}
-  local due = room > 0 and redis.call('ZRANGE', wait, '-inf', now, 'BYSCORE', 'LIMIT', 0, math.min(room, most)) or {}
   for _, event in ipairs(due) do
     local key = K.event(event)
-    local line = redis.call('HGET', key, ep)
-    local attempts, log = string.match(line or '', '^[pr]|(%d+)|[^|]*|(.*)$')
+    local attempts, log = string.match(redis.call('HGET', key, ep) or '', '^[pr]|(%d+)|[^|]*|(.*)$')
     if attempts then
       attempts = attempts + 1
       local words = writes[key] or {}
@@ -30,22 +56,28 @@ local function serve(ws, ep, most)
       end
       n = #flown
       flown[n + 1], flown[n + 2] = now, event .. ' ' .. ep
+    elseif s.ordered then
+      redis.call('ZREM', K.line(ep), event)
     end
   end
   local taken = #flown / 2
-  if #due > 0 then redis.call('ZREM', wait, unpack(due)) end
   if taken > 0 then
     redis.call('ZADD', K.FLIGHT, unpack(flown))
     redis.call('HINCRBY', K.running(ws), ep, taken)
+    if s.rate > 0 then
+      s.tat = s.tat + taken * 1000 / s.rate
+      redis.call('HSET', K.endpoint(ep), 'tat', string.format('%.3f', s.tat))
+    end
   end
-  local next = redis.call('ZRANGE', wait, 0, 0, 'WITHSCORES')
-  if not next[2] then
-    redis.call('ZREM', K.due(ws), ep)
-  elseif taken >= room then
-    redis.call('ZADD', K.due(ws), '+inf', ep)
-  else
-    redis.call('ZADD', K.due(ws), next[2], ep)
-  end
+  return taken
+end
+
+local function serve(ws, ep, most)
+  local s = pace(ep)
+  local free = math.min(most, room(s, flying(ws, ep), now, share))
+  local taken = 0
+  if free > 0 then taken = take(ws, ep, s.ordered and first_in_line(ws, ep, s) or waiting(ep, free), s) end
+  place(ws, ep, now, s, share)
   return taken
 end
 
@@ -61,7 +93,7 @@ for i, ws in ipairs(served) do
       if took >= quota then break end
       took = took + serve(ws, ep, math.ceil((quota - took) / (#eps - j + 1)))
     end
-    if took == before then break end
+    if took == before and #eps < 100 then break end
   end
   limit = limit - took
   if took > 0 then

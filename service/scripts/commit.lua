@@ -7,7 +7,8 @@
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
 -- ops      wait WS JOB ORDER · leave JOB · ended WS JOB MS · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
---          event WS JOB EVENT TYPE CHANNEL OWN DOC · any command
+--          event WS JOB EVENT TYPE CHANNEL OWN DOC · deliver WS EVENT DOC ENDPOINT (an event for it alone)
+--          place WS ENDPOINT (what is set on it has changed) · any command
 -- returns  ok + admitted jobs | again (this token was applied before) | conflict + kind of the guard
 local token, at = ARGV[1], 3
 local known = redis.call('HMGET', KEYS[1], 'tok', 'rev')
@@ -108,10 +109,28 @@ local words = {
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
     redis.call('ZADD', K.events(ws), seq, event)
     redis.call('ZADD', K.OPEN_EVENTS, now, event)
+    redis.call('ZADD', K.unfanned(ws), seq, event)
     local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
     redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1, 'seq', seq)
+    if job == '' then redis.call('ZADD', K.ODD_EVENTS, now, event) end
     redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
   end,
+  deliver = function(ws, event, doc, ep)
+    local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
+    redis.call('ZADD', K.events(ws), seq, event)
+    redis.call('ZADD', K.OPEN_EVENTS, now, event)
+    redis.call('ZADD', K.ODD_EVENTS, now, event)
+    redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', '', 'open', 1, 'seq', seq, ep, 'p|0||')
+    local s = pace(ep)
+    if s.ordered then
+      redis.call('ZADD', K.line(ep), seq, event)
+    else
+      redis.call('ZADD', K.wait(ep), now, event)
+    end
+    place(ws, ep, now, s)
+    redis.call('PUBLISH', K.NEWS, ws .. '  ' .. event)
+  end,
+  place = function(ws, ep) place(ws, ep, now) end,
 }
 
 redis.call('HSET', KEYS[1], 'rev', rev + 1, 'tok', token)

@@ -1,23 +1,33 @@
 -- Fan-out of one event: a delivery for each endpoint that has none yet.
--- ARGV     workspace, event, stream entry, done (1: nothing follows, acknowledge), endpoint...
+-- ARGV     workspace, event, stream entry, done (1: nothing follows, acknowledge), endpoint (>endpoint: ordered)...
 -- returns  how many deliveries were made
 local ws, event, entry, done = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = clock()
 local key, made = K.event(event), 0
-local found = redis.call('HMGET', key, 'ws', unpack(ARGV, 5))
+local ordered, eps = {}, {}
+for i = 5, #ARGV do
+  local ep = string.match(ARGV[i], '^>?(.*)$')
+  eps[i - 4], ordered[ep] = ep, ep ~= ARGV[i]
+end
+local found = redis.call('HMGET', key, 'ws', 'seq', unpack(eps))
 if found[1] then
   local idle, lines = {}, {}
-  for i = 5, #ARGV do
-    if not found[i - 3] then
-      local ep, n = ARGV[i], 2 * made
+  for i, ep in ipairs(eps) do
+    if not found[i + 2] then
+      local n = 2 * made
       idle[n + 1], idle[n + 2] = now, ep
       lines[n + 1], lines[n + 2] = ep, 'p|0||'
       made = made + 1
-      redis.call('ZADD', K.wait(ep), now, event)
+      if ordered[ep] then
+        redis.call('ZADD', K.line(ep), found[2], event)
+      else
+        redis.call('ZADD', K.wait(ep), now, event)
+      end
     end
   end
   if made > 0 then
     redis.call('HSET', key, unpack(lines))
+    -- At once, as far as it is known here; the claim knows what speaks against it.
     redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
     redis.call('ZADD', K.TURNS, 'LT', now, ws)
   end
@@ -26,6 +36,7 @@ local owed = made
 if done == '1' then
   redis.call('XACK', K.stream(ws), K.GROUP, entry)
   redis.call('XDEL', K.stream(ws), entry)
+  redis.call('ZREM', K.unfanned(ws), event)
   -- Fan-out itself was one of what is owed.
   owed = owed - redis.call('HDEL', key, 'entry')
 end

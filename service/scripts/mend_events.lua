@@ -8,7 +8,7 @@ local MANY = 500
 -- When the last attempt of a log was: milliseconds have 13 digits until the year 2286.
 local LAST = '.*%[(' .. string.rep('%d', 13) .. '),'
 local now = clock()
-local put, lost, larges, seen, groups = 0, {}, {}, {}, {}
+local put, lost, larges, seen, groups, paces = 0, {}, {}, {}, {}, {}
 
 -- When a delivery whose place was lost is due: as the service's own schedule has it, and never later than that.
 local function due(attempts, log)
@@ -17,13 +17,17 @@ local function due(attempts, log)
   return math.max(now, math.min(last, now) + delay)
 end
 
-local function tend(ws, event, ep, line)
+local function tend(ws, event, seq, ep, line)
   local state, attempts, holder, log = string.match(line, '^([pr])|(%d+)|([^|]*)|(.*)$')
-  if not state then return string.sub(line, 1, 1) == 'h' end
+  if not state then return false end
+  paces[ep] = paces[ep] or pace(ep)
+  if paces[ep].ordered then
+    put = put + redis.call('ZADD', K.line(ep), 'NX', seq, event)
+  end
   if holder ~= '' then
     put = put + redis.call('ZADD', K.FLIGHT, 'NX', now, event .. ' ' .. ep)
-  elseif not redis.call('ZSCORE', K.wait(ep), event) then
-    put = put + redis.call('ZADD', K.wait(ep), due(tonumber(attempts), log), event)
+  elseif not (paces[ep].ordered or redis.call('ZSCORE', K.wait(ep), event) or redis.call('ZSCORE', K.late(ep), event)) then
+    put = put + redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), due(tonumber(attempts), log), event)
   end
   seen[ws] = seen[ws] or {}
   seen[ws][ep] = true
@@ -56,7 +60,7 @@ local function mend(event)
     return
   end
   local words = redis.call('HGETALL', key)
-  local ws, entry, open, deliveries = nil, nil, nil, {}
+  local ws, entry, open, seq, deliveries = nil, nil, nil, nil, {}
   for i = 1, #words, 2 do
     local name = words[i]
     if string.sub(name, 1, 3) == 'ep_' then
@@ -67,6 +71,8 @@ local function mend(event)
       entry = words[i + 1]
     elseif name == 'open' then
       open = tonumber(words[i + 1])
+    elseif name == 'seq' then
+      seq = words[i + 1]
     end
   end
   if not ws then
@@ -75,20 +81,23 @@ local function mend(event)
   end
   local owed = entry and 1 or 0
   for _, i in ipairs(deliveries) do
-    if tend(ws, event, words[i], words[i + 1]) then owed = owed + 1 end
+    if tend(ws, event, seq, words[i], words[i + 1]) then owed = owed + 1 end
   end
   if open ~= owed then redis.call('HSET', key, 'open', owed) end
   if owed == 0 then redis.call('ZREM', K.OPEN_EVENTS, event) end
-  if entry and not stands(ws, entry) then lost[#lost + 1] = event end
+  if entry then
+    put = put + redis.call('ZADD', K.unfanned(ws), 'NX', seq, event)
+    if not stands(ws, entry) then lost[#lost + 1] = event end
+  end
 end
 
 local next
 if large ~= '' then
-  local ws = redis.call('HGET', K.event(large), 'ws')
+  local ws, seq = unpack(redis.call('HMGET', K.event(large), 'ws', 'seq'))
   local found = redis.call('HSCAN', K.event(large), within, 'COUNT', count)
   next = found[1]
   for i = 1, ws and #found[2] or 0, 2 do
-    if string.sub(found[2][i], 1, 3) == 'ep_' then tend(ws, large, found[2][i], found[2][i + 1]) end
+    if string.sub(found[2][i], 1, 3) == 'ep_' then tend(ws, large, seq, found[2][i], found[2][i + 1]) end
   end
   local entry = next == '0' and redis.call('HGET', K.event(large), 'entry')
   if entry and not stands(ws, entry) then lost[1] = large end
@@ -100,11 +109,11 @@ end
 
 for ws, eps in pairs(seen) do
   for ep in pairs(eps) do
-    local head = redis.call('ZRANGE', K.wait(ep), 0, 0, 'WITHSCORES')[2]
-    local at = head and redis.call('ZSCORE', K.due(ws), ep)
+    local at = redis.call('ZSCORE', K.due(ws), ep)
+    local wanted = next_try(ep, paces[ep], flying(ws, ep), now, SHARE)
     -- At its limit (+inf) without an attempt under way, nothing would ever take it from there.
-    if head and (not at or (at == 'inf' and redis.call('HEXISTS', K.running(ws), ep) == 0)) then
-      redis.call('ZADD', K.due(ws), head, ep)
+    if wanted and (not at or (at == 'inf' and wanted ~= '+inf')) then
+      place(ws, ep, now, paces[ep])
       put = put + 1
     end
   end

@@ -10,7 +10,7 @@ for i = 5, #ARGV do
   redis.call('DEL', K.event(ARGV[i]))
   redis.call('ZREM', K.events(ARGV[2]), ARGV[i])
 end
-if ARGV[4] ~= '' then redis.call('DEL', K.endpoint(ARGV[4]), K.wait(ARGV[4])) end
+if ARGV[4] ~= '' then redis.call('DEL', K.endpoint(ARGV[4]), K.wait(ARGV[4]), K.late(ARGV[4])) end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', K.FINAL, ARGV[1])
 redis.call('ZREM', K.jobs(ARGV[2]), ARGV[1])

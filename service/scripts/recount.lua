@@ -1,7 +1,7 @@
 -- Count the attempts under way anew from the claims themselves.
 -- ARGV     workspace...
 -- returns  how many counts were wrong
-local counts, wrong = {}, 0
+local counts, wrong, now = {}, 0, clock()
 for _, pair in ipairs(redis.call('ZRANGE', K.FLIGHT, 0, -1)) do
   local ep = string.match(pair, ' (%S+)$')
   counts[ep] = (counts[ep] or 0) + 1
@@ -16,11 +16,7 @@ for _, ws in ipairs(ARGV) do
       wrong = wrong + 1
       if count == 0 then redis.call('HDEL', key, ep) else redis.call('HSET', key, ep, count) end
       -- At its limit by a wrong count, nothing would ever take it from there.
-      local head = redis.call('ZRANGE', K.wait(ep), 0, 0, 'WITHSCORES')[2]
-      if head and redis.call('ZSCORE', K.due(ws), ep) == 'inf' then
-        redis.call('ZADD', K.due(ws), head, ep)
-        redis.call('ZADD', K.TURNS, 'LT', head, ws)
-      end
+      if redis.call('ZSCORE', K.due(ws), ep) == 'inf' then place(ws, ep, now) end
     end
   end
 end

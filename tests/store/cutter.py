@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 
@@ -59,25 +60,42 @@ class Cutter:
     def _serve(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as store, contextlib.suppress(OSError):
             store.connect(self._store_path)
-            while question := client.recv(1 << 20):
-                if self._silent_about and self._silent_about in question:
-                    self._silent_about = b""
-                    client.recv(1)
-                    return
-                if self._hold and self._hold in question:
-                    self._hold, self._held = b"", question
-                    return
-                store.sendall(question)
-                answer = store.recv(1 << 20)
-                if self._held and self._until in question:
-                    held, self._held = self._held, b""
-                    store.sendall(held)
-                    store.recv(1 << 20)
-                    self.applied_late.set()
-                if self._marker and self._marker in question and self._lose > 0:
-                    self._lose -= 1
-                    self.lost += 1
-                    if self._lose == 0 and self._then_close:
-                        self.close()
-                    return
-                client.sendall(answer)
+            question, answered = b"", True
+            while True:
+                ready, _, _ = select.select([client, store], [], [])
+                if client in ready:
+                    part = client.recv(1 << 20)
+                    if not part or self._keeps(client, part):
+                        return
+                    # A long question comes in parts, and so may its answer.
+                    question, answered = (part if answered else question + part), False
+                    store.sendall(part)
+                if store in ready:
+                    answer, answered = store.recv(1 << 20), True
+                    if not answer:
+                        return
+                    self._apply_held(store, question)
+                    if self._marker and self._marker in question and self._lose > 0:
+                        self._lose -= 1
+                        self.lost += 1
+                        if self._lose == 0 and self._then_close:
+                            self.close()
+                        return
+                    client.sendall(answer)
+
+    def _keeps(self, client: socket.socket, question: bytes) -> bool:
+        if self._silent_about and self._silent_about in question:
+            self._silent_about = b""
+            client.recv(1)
+            return True
+        if self._hold and self._hold in question:
+            self._hold, self._held = b"", question
+            return True
+        return False
+
+    def _apply_held(self, store: socket.socket, question: bytes) -> None:
+        if self._held and self._until in question:
+            held, self._held = self._held, b""
+            store.sendall(held)
+            store.recv(1 << 20)
+            self.applied_late.set()

@@ -113,9 +113,11 @@ def forwarding(service: Service, policy: Policy, **settings: Any) -> Iterator[Fo
     thread = threading.Thread(target=made.run)
     with service.notices.calling(made.ring, EVERYTHING):
         thread.start()
-        yield made
-        made.stop()
-        thread.join(10)
+        try:
+            yield made
+        finally:
+            made.stop()
+            thread.join(10)
     assert not thread.is_alive()
     sender.close()
 
@@ -194,7 +196,7 @@ def test_a_gone_endpoint_is_disabled_and_its_delivery_held(
     receiver.statuses = [410]
     job = finished(service, order(), word())
     settled(service, job, endpoint, DeliveryState.HELD)
-    assert service.endpoints.get("default", endpoint.id).enabled is False
+    assert eventually(lambda: not service.endpoints.get("default", endpoint.id).enabled)
 
 
 def test_a_deleted_endpoints_delivery_is_cancelled(
@@ -204,7 +206,9 @@ def test_a_deleted_endpoints_delivery_is_cancelled(
     receiver.statuses = [500]
     job = finished(service, order(), word())
     receiver.wait_for(1)
+    settled(service, job, endpoint, DeliveryState.RETRYING)
     service.endpoints.delete("default", endpoint.id)
+    assert service.health.cancel_left(1) == 1
     settled(service, job, endpoint, DeliveryState.CANCELLED)
     assert len(receiver.got) == 1
 

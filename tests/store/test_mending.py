@@ -208,10 +208,10 @@ def test_a_retry_that_lost_its_place_is_due_as_the_schedule_has_it(
     claim(service)
     at = service.time()
     free(service, "forwarder-1", lambda _: "r86400000", f'[{at},500,null,12,"[1,2]"]')
-    service.store.client.delete(rediskeys.wait(endpoint.id), rediskeys.due("default"), rediskeys.TURNS)
+    service.store.client.delete(rediskeys.late(endpoint.id), rediskeys.due("default"), rediskeys.TURNS)
     mend(service)
     assert claim(service) == []
-    score = service.store.client.zscore(rediskeys.wait(endpoint.id), event)
+    score = service.store.client.zscore(rediskeys.late(endpoint.id), event)
     assert score == at + service.settings.retry_schedule[1] * 1000
 
 
@@ -344,7 +344,7 @@ for number = ARGV[1], ARGV[2] do
     redis.call('ZADD', key, number, job)
   end
   for _, key in ipairs({'hr:open-events', 'hr:events:default'}) do redis.call('ZADD', key, number, event) end
-  for _, key in ipairs({'hr:wait:ep_a', 'hr:wait:ep_b'}) do redis.call('ZADD', key, tomorrow, event) end
+  for _, key in ipairs({'hr:late:ep_a', 'hr:wait:ep_b'}) do redis.call('ZADD', key, tomorrow, event) end
 end
 for _, ep in ipairs({'ep_a', 'ep_b'}) do redis.call('ZADD', 'hr:due:default', tomorrow, ep) end
 redis.call('ZADD', 'hr:waiting', 1, 'default')
@@ -393,9 +393,9 @@ def test_very_many_that_lost_their_place_are_back_within_seconds(crowd: Service)
     # As if each script took 3 ms, however busy this machine is.
     crowd.mender.monotonic = lambda: next(ticks) * 0.003
     assert crowd.mender.mend_some() == 0
-    client.delete(rediskeys.waiting("default"), rediskeys.wait("ep_a"))
+    client.delete(rediskeys.waiting("default"), rediskeys.late("ep_a"))
     passes = 0
-    while client.zcard(rediskeys.waiting("default")) + client.zcard(rediskeys.wait("ep_a")) < 2 * MANY:
+    while client.zcard(rediskeys.waiting("default")) + client.zcard(rediskeys.late("ep_a")) < 2 * MANY:
         crowd.mender.mend_some()
         passes += 1
     # One a second; 100,000 of both take five times as long.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from schemas.queries import DeliveriesQuery
-from service.api.v1.resource import Resource, caller, lists
+from service.api.v1.resource import Resource, caller, here, lists
 from service.api.v1.shapes import DeliveryView, listed
 from service.deliveries import delivery_id as id_of
 from service.events import timestamp
 from service.listing import Sent, Wanted
 from service.records import Attempt
+
+NO_ANSWERS: Final[Mapping[int, str]] = MappingProxyType({})
+PHASES: Final = ("dns_ms", "connect_ms", "tls_ms", "first_byte_ms")
 
 deliveries = Resource("deliveries", "Each event for each endpoint, with every attempt.")
 
@@ -32,11 +37,13 @@ def show_all(query: dict[str, Any]) -> dict[str, Any]:
 @deliveries.gives(200, DeliveryView())
 def show(delivery_id: str) -> dict[str, Any]:
     """Show a delivery."""
-    return shown(lists().delivery(caller().workspace, delivery_id))
+    row = lists().delivery(caller().workspace, delivery_id)
+    answers = here().deliveries.answers(row.delivery.event, row.delivery.endpoint)
+    return shown(row, answers)
 
 
-def shown(row: Sent) -> dict[str, Any]:
-    """As `DeliveryView` dumps it."""
+def shown(row: Sent, answers: Mapping[int, str] = NO_ANSWERS) -> dict[str, Any]:
+    """As `DeliveryView` dumps it; ``answers`` by the attempt's number."""
     delivery = row.delivery
     return {
         "id": id_of(delivery.event, delivery.endpoint),
@@ -45,15 +52,19 @@ def shown(row: Sent) -> dict[str, Any]:
         "job": row.job,
         "state": delivery.state.value,
         "attempt_count": delivery.attempt_count,
-        "attempts": [_attempt(each) for each in delivery.attempts],
+        "attempts": [
+            _attempt(each, answers.get(number)) for number, each in enumerate(delivery.attempts, start=1)
+        ],
     }
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Attempt, answer: str | None) -> dict[str, Any]:
     row = {
         "at": timestamp(attempt.at),
         "status": attempt.status,
         "error": attempt.error,
         "duration_ms": attempt.duration_ms,
+        **dict(zip(PHASES, attempt.phases, strict=False)),
     }
-    return {**row, "detail": attempt.detail} if attempt.detail else row
+    told = {"detail": attempt.detail or None, "answer": answer}
+    return row | {name: text for name, text in told.items() if text is not None}

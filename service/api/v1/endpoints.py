@@ -88,12 +88,14 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         **{name: getattr(endpoint, name) for name in EndpointView().fields if name != "secret"},
         "disabled_reason": endpoint.disabled_reason or None,
         "retry_schedule": endpoint.retry_schedule or None,
+        "rate": endpoint.rate or None,
         "created_at": timestamp(endpoint.created_at),
     }
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
     """The loaded request as the record has it."""
-    if "retry_schedule" not in body:
-        return dict(body)
-    return {**body, "retry_schedule": body["retry_schedule"] or ()}
+    nothing = {"retry_schedule": (), "rate": 0}
+    return {
+        name: nothing[name] if name in nothing and value is None else value for name, value in body.items()
+    }

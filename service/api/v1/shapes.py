@@ -115,6 +115,14 @@ class EndpointView(Strict):
     description = _string("Whatever you want to remember.", "the billing service")
     metadata = _object("Whatever your programs want to remember, at most 2 kB.", {"team": "video"})
     include_input = _flag("Whether events carry the job's input.")
+    paused = _flag("Whether its deliveries are held until this is taken back.")
+    rate = fields.Raw(
+        allow_none=True,
+        metadata=_told("At most so many deliveries a second; null: as many as there are.", 10)
+        | {"type": "number"},
+    )
+    ordered = _flag("Whether it gets one event at a time, in the order in which they happened.")
+    on_exhausted = _word("What an ordered endpoint does when a delivery is exhausted.", "stop", "skip")
     created_at = _at("When it was made.")
 
 
@@ -217,11 +225,19 @@ class EventView(Strict):
 class AttemptView(Strict):
     """One POST of a delivery."""
 
-    at = _at("When it ended.")
+    at = _at("When it was sent.")
     status = _whole("The HTTP status of the answer; null when none came.", 200, null=True)
     error = _word("Why no answer came; null when one did.", *ATTEMPT_ERRORS, null=True)
     duration_ms = _whole("How long it took.", 41)
+    dns_ms = _whole("Of these, for looking up the host.", 2)
+    connect_ms = _whole("Then for the connection.", 9)
+    tls_ms = _whole("Then for TLS.", 14)
+    first_byte_ms = _whole("Then until the first byte of the answer.", 15)
     detail = _string("More about a failure.")
+    answer = _string(
+        "The first kilobyte of the answer, where a delivery is shown by itself: of the first attempt and the "
+        "last, until it is delivered."
+    )
 
 
 class DeliveryView(Strict):

@@ -25,7 +25,7 @@ def drained(call, query=""):
 def test_a_delivery_is_shown_with_each_attempt(call, story, endpoint):
     made, job = endpoint(), story.completed()
     event = story.fanned_out(job, made["id"])
-    story.attempted("r0", Attempt(AT, None, "connect", 12, "refused"))
+    story.attempted("r0", Attempt(AT, None, "connect", 12, detail="refused"))
     story.attempted("d", Attempt(AT + 5000, 200, None, 41))
     (row,) = call.get("/v1/deliveries")["data"]
     assert row == {

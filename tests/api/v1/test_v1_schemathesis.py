@@ -64,7 +64,7 @@ def test_what_there_is_has_the_shape_that_the_document_describes(schema, operato
     made = endpoint(retry_schedule=[0, 5], channels=["eu"], headers={"x-team": "a"})
     job = story.completed(channel="eu", metadata={"order": 42})
     event = story.fanned_out(job, made["id"])
-    story.attempted("r0", Attempt(1_790_000_000_000, None, "connect", 12, "refused"))
+    story.attempted("r0", Attempt(1_790_000_000_000, None, "connect", 12, detail="refused"))
     found = {
         "endpoints": made["id"],
         "jobs": job.id,

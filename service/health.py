@@ -1,0 +1,267 @@
+"""How endpoints are doing, and what follows: those that only fail are disabled, and whoever asked is told.
+
+What a script has seen stands in the notes until it is told here. Telling twice does no harm: an event's id
+follows from its note, and who is disabled is not disabled again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from schemas.eventtypes import DELIVERY_EXHAUSTED, ENDPOINT_DISABLED, ENDPOINT_RECOVERED, OPERATIONAL
+from service import events, rediskeys
+from service.deliveries import delivery_id
+from service.endpoints import Endpoints
+from service.records import Attempt, Endpoint
+from service.store import CANCEL, FORGET, Change, StaleRecord, Store, Word
+
+DAY_MS = 86_400_000
+DAYS = 7
+AT_ONCE = 100
+CANCELLED_AT_ONCE = 500
+GONE = "it answered 410 Gone"
+STOPPED = "a delivery is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
+FAILING = "nothing was delivered to it for too long"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_GROWTH = 1.2
+"""Of the tally's buckets, from one to the next."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the last seven days. ``p50`` and ``p95``: ms that a delivery took, to a tenth; None without any."""
+
+    delivered: int = 0
+    failed: int = 0
+    exhausted: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    backlog: int = 0
+    in_flight: int = 0
+    failures_in_a_row: int = 0
+    last_failure: Attempt | None = None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of all attempts; None without any."""
+        attempts = self.delivered + self.failed
+        return self.delivered / attempts if attempts else None
+
+
+@dataclass(frozen=True)
+class Health:
+    """``clock`` in ms; ``event_id`` makes an id from a time and a seed; ``monotonic`` in seconds."""
+
+    store: Store
+    endpoints: Endpoints
+    clock: Callable[[], int]
+    event_id: Callable[[int, bytes], str]
+    disable_after: float
+    held_retention: float
+    retention: float
+    monotonic: Callable[[], float] = time.monotonic
+
+    # -- what is told -----------------------------------------------------------------------------------
+
+    def tell(self, most: int = AT_ONCE) -> int:
+        """Act on some notes; how many. Raises `StoreUnavailable`."""
+        (raw,) = self.store.read(lambda pipe: pipe.lrange(rediskeys.NOTES, 0, most - 1))
+        for note in raw:
+            self._act(note)
+            self._done("lrem", rediskeys.NOTES, 1, note)
+        return len(raw)
+
+    def _act(self, raw: bytes) -> None:
+        note: dict[str, Any] = json.loads(raw)
+        endpoint = self.endpoints.find(note["endpoint"])
+        if endpoint is None:
+            return
+        told = _Told(self.event_id(note["at"], raw), note["at"], endpoint, _last_attempt(note))
+        match note["kind"]:
+            case "gone":
+                self._disable(told, GONE)
+            case "stopped":
+                self._disable(told, STOPPED)
+            case "exhausted":
+                self._tell_exhausted(told, note)
+            case "recovered":
+                self._write(told, ENDPOINT_RECOVERED, None)
+
+    def _disable(self, told: _Told, reason: str) -> None:
+        ops = (told.op(ENDPOINT_DISABLED, reason),) if self._wanted(told, ENDPOINT_DISABLED) else ()
+        self.endpoints.disable(told.endpoint.workspace, told.endpoint.id, reason, ops)
+
+    def _tell_exhausted(self, told: _Told, note: Mapping[str, Any]) -> None:
+        (doc,) = self.store.read(lambda pipe: pipe.hget(rediskeys.event(note["event"]), "doc"))
+        kind = json.loads(events.body_of(doc))["type"] if doc else ""
+        # Of what tells of deliveries nothing is told, or it would never end.
+        if kind not in OPERATIONAL:
+            more = {
+                "event": {"id": note["event"], "type": kind},
+                "delivery": {
+                    "id": delivery_id(note["event"], note["endpoint"]),
+                    "attempt_count": note["attempts"],
+                },
+            }
+            self._write(told, DELIVERY_EXHAUSTED, None, more)
+
+    def _write(self, told: _Told, kind: str, reason: str | None, more: Mapping[str, Any] = _NOTHING) -> None:
+        if not self._wanted(told, kind):
+            return
+        change = Change(rediskeys.event(told.id), 0, told.id, (told.op(kind, reason, more),), subject=told.id)
+        try:
+            self.store.commit(change)
+        except StaleRecord:
+            return  # it was told before
+
+    def _wanted(self, told: _Told, kind: str) -> bool:
+        return self.endpoints.tells(told.endpoint.workspace, kind)
+
+    # -- what is found ----------------------------------------------------------------------------------
+
+    def disable_failing(self) -> int:
+        """Endpoints to which nothing was delivered for as long as that may be; how many were disabled."""
+        least = self.disable_after * 1000
+        (found,) = self.store.read(
+            lambda pipe: pipe.zrangebyscore(rediskeys.FAILING, least, "+inf", 0, AT_ONCE)
+        )
+        for each in found:
+            self._disable_failing(each.decode())
+            self._done("zrem", rediskeys.FAILING, each)
+        return len(found)
+
+    def _disable_failing(self, endpoint_id: str) -> None:
+        endpoint = self.endpoints.find(endpoint_id)
+        if endpoint is None:
+            return
+        (failed,) = self.store.read(lambda pipe: pipe.hget(rediskeys.endpoint(endpoint_id), "failed"))
+        at = self.clock()
+        last = _attempt_of(failed.decode() if failed else "", "")
+        seed = f"{endpoint.id} {endpoint.rev}".encode()
+        self._disable(_Told(self.event_id(at, seed), at, endpoint, last), FAILING)
+
+    def cancel_left(self, budget: float) -> int:
+        """What waited for deleted endpoints, for about ``budget`` seconds; how many were cancelled."""
+        deadline, cancelled = self.monotonic() + budget, 0
+        (leaving,) = self.store.read(lambda pipe: pipe.zrange(rediskeys.LEAVING, 0, AT_ONCE))
+        for each in leaving:
+            endpoint = each.decode()
+            done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
+            while done == CANCELLED_AT_ONCE and self.monotonic() < deadline:
+                cancelled += done
+                done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
+            cancelled += done
+            if done == CANCELLED_AT_ONCE:
+                break
+            self._done("zrem", rediskeys.LEAVING, each)
+        return cancelled
+
+    def cancel_held(self, now: int) -> int:
+        """What was held for as long as that may be; how many were cancelled."""
+        before, cancelled = now - int(self.held_retention * 1000), 0
+        (names,) = self.store.read(lambda pipe: pipe.smembers(rediskeys.WORKSPACES))
+        for name in names:
+            for endpoint in self.endpoints.list(name.decode()):
+                if not endpoint.active:
+                    cancelled += self.store.run(CANCEL, [endpoint.id, CANCELLED_AT_ONCE, before])
+        return cancelled
+
+    def forget_odd(self, now: int) -> int:
+        """Events that are about no job and older than the retention, when nothing of them is owed."""
+        before = now - int(self.retention * 1000)
+        (old,) = self.store.read(
+            lambda pipe: pipe.zrangebyscore(rediskeys.ODD_EVENTS, "-inf", before, 0, AT_ONCE)
+        )
+        calls = [(FORGET, (), [each.decode(), 0]) for each in old]
+        return sum(self.store.run_all(calls)) if calls else 0
+
+    def _done(self, *words: Word) -> None:
+        self.store.write(lambda pipe: pipe.execute_command(*words))
+
+    # -- what is shown ----------------------------------------------------------------------------------
+
+    def statistics(self, endpoint: Endpoint) -> Statistics:
+        """Counts of the last seven days, and how it is doing now."""
+        today, key = self.clock() // DAY_MS, rediskeys.endpoint(endpoint.id)
+
+        def ask(pipe: Any) -> None:
+            for day in range(DAYS):
+                pipe.hgetall(rediskeys.tally(f"{endpoint.id}:{today - day}"))
+            for queue in (rediskeys.wait, rediskeys.late, rediskeys.line):
+                pipe.zcard(queue(endpoint.id))
+            pipe.hget(rediskeys.running(endpoint.workspace), endpoint.id)
+            pipe.hmget(key, "fails", "failed")
+
+        *days, wait, late, line, running, (fails, failed) = self.store.read(ask)
+        counts = _summed(days)
+        in_flight = int(running or 0)
+        # What is in flight to an ordered endpoint stands in its line meanwhile.
+        backlog = wait + late + (line - in_flight if endpoint.ordered else line)
+        return Statistics(
+            delivered=counts.get("delivered", 0),
+            failed=counts.get("failed", 0),
+            exhausted=counts.get("exhausted", 0),
+            p50=_quantile(counts, 0.5),
+            p95=_quantile(counts, 0.95),
+            backlog=max(0, backlog),
+            in_flight=in_flight,
+            failures_in_a_row=int(fails or 0),
+            last_failure=Attempt.from_row(json.loads(failed)) if failed else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An operational event that may be written."""
+
+    id: str
+    at: int
+    endpoint: Endpoint
+    last: dict[str, Any] | None
+
+    def op(self, kind: str, reason: str | None, more: Mapping[str, Any] = _NOTHING) -> tuple[Word, ...]:
+        """The word of scripts/commit.lua that writes it."""
+        shown = {name: getattr(self.endpoint, name) for name in ("id", "url", "description")}
+        data = {"endpoint": shown, "reason": reason, **more, "last_attempt": self.last}
+        return events.without_job(self.id, kind, self.at, data).op_in(self.endpoint.workspace)
+
+
+def _last_attempt(note: Mapping[str, Any]) -> dict[str, Any] | None:
+    return _attempt_of(note["item"], note["answer"])
+
+
+def _attempt_of(item: str, answer: str) -> dict[str, Any] | None:
+    if not item:
+        return None
+    attempt = Attempt.from_row(json.loads(item))
+    return {
+        "at": events.timestamp(attempt.at),
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+        "answer": answer,
+    }
+
+
+def _summed(days: list[dict[bytes, bytes]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for day in days:
+        for name, number in day.items():
+            counts[name.decode()] = counts.get(name.decode(), 0) + int(number)
+    return counts
+
+
+def _quantile(counts: Mapping[str, int], share: float) -> float | None:
+    """In ms, from the buckets: bucket n holds what took 1.2^n - 1 ms and up to a fifth more."""
+    buckets = sorted((int(name[1:]), number) for name, number in counts.items() if name[0] == "b")
+    wanted = share * sum(number for _, number in buckets)
+    for bucket, number in buckets:
+        wanted -= number
+        if wanted <= 0:
+            return float(round(_GROWTH ** (bucket + 0.5) - 1, 1))
+    return None

@@ -1,0 +1,32 @@
+-- Deliveries that nobody wants any more: those that wait for an endpoint, the first first.
+-- ARGV     endpoint, how many, and until when their events happened in ms ('+inf': all)
+-- returns  how many were taken away; fewer than asked for: no more are there
+local ep, count, before = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local taken = 0
+
+local function cancel(event)
+  local key = K.event(event)
+  local attempts, log = string.match(redis.call('HGET', key, ep) or '', '^[pr]|(%d+)||(.*)$')
+  if not attempts then return end
+  redis.call('HSET', key, ep, 'c|' .. attempts .. '||' .. log)
+  redis.call('HDEL', key, 'first:' .. ep, 'last:' .. ep)
+  if redis.call('HINCRBY', key, 'open', -1) <= 0 then redis.call('ZREM', K.OPEN_EVENTS, event) end
+end
+
+local function old_enough(event)
+  return before == '+inf' or tonumber(redis.call('ZSCORE', K.OPEN_EVENTS, event) or '0') <= tonumber(before)
+end
+
+for _, list in ipairs({K.wait(ep), K.late(ep), K.line(ep)}) do
+  local gone = {}
+  for _, event in ipairs(redis.call('ZRANGE', list, 0, count - taken - 1)) do
+    if old_enough(event) then
+      cancel(event)
+      gone[#gone + 1] = event
+    end
+  end
+  if #gone > 0 then redis.call('ZREM', list, unpack(gone)) end
+  taken = taken + #gone
+  if taken >= count then break end
+end
+return taken

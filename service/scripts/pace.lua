@@ -1,0 +1,61 @@
+-- When an endpoint may be tried, for every script that changes what waits for it.
+-- What is set on it and how it has been doing stand beside its record (`rediskeys.endpoint`).
+local SHARE, SLOW_START, FAILURES_THAT_OPEN, LONGEST_PROBE = 64, 8, 5, 60000
+
+local function pace(ep)
+  local v = redis.call('HMGET', K.endpoint(ep), 'ws', 'off', 'ordered', 'rate', 'tat', 'fails', 'probe', 'at_once', 'next')
+  return {
+    listed = v[1] and true, off = v[2] == '1', ordered = v[3] == '1', rate = tonumber(v[4] or '0'), tat = tonumber(v[5] or '0'),
+    fails = tonumber(v[6] or '0'), probe = tonumber(v[7] or '0'), at_once = tonumber(v[8] or SLOW_START), next = tonumber(v[9] or '0'),
+  }
+end
+
+local function is_open(s) return s.fails >= FAILURES_THAT_OPEN and not s.ordered end
+
+-- How many more attempts there may be at this moment, of at most ``share`` at once.
+local function room(s, flying, now, share)
+  if s.off then return 0 end
+  local free = s.ordered and 1 - flying or share - flying
+  if s.listed and not s.ordered then free = math.min(free, s.at_once - flying) end
+  if is_open(s) then free = math.min(free, now >= s.probe and 1 - flying or 0) end
+  if s.rate > 0 then
+    -- The theoretical arrival time of the next (GCRA); what was not used is kept for a tenth of a second.
+    local each = 1000 / s.rate
+    s.tat = math.max(s.tat, now - math.max(0, 100 - each))
+    free = math.min(free, now >= s.tat and math.floor((now - s.tat) / each) + 1 or 0)
+  end
+  return math.max(0, free)
+end
+
+-- When it is to be tried next: nil nothing waits or it is switched off, '+inf' an outcome decides, else ms.
+local function next_try(ep, s, flying, now, share)
+  if s.off then return nil end
+  local first
+  if s.ordered then
+    if redis.call('EXISTS', K.line(ep)) == 0 then return nil end
+    first = s.next
+  else
+    local fresh = redis.call('ZRANGE', K.wait(ep), 0, 0, 'WITHSCORES')[2]
+    local late = redis.call('ZRANGE', K.late(ep), 0, 0, 'WITHSCORES')[2]
+    if not (fresh or late) then return nil end
+    first = math.min(tonumber(fresh or 'inf'), tonumber(late or 'inf'))
+  end
+  local most = (s.ordered or is_open(s)) and 1 or s.listed and math.min(share, s.at_once) or share
+  if flying >= most then return '+inf' end
+  if is_open(s) then first = math.max(first, s.probe) end
+  if s.rate > 0 then first = math.max(first, math.ceil(s.tat)) end
+  return first
+end
+
+local function flying(ws, ep) return tonumber(redis.call('HGET', K.running(ws), ep) or '0') end
+
+-- Put the endpoint where its next try belongs, or take it away when there is none.
+local function place(ws, ep, now, s, share)
+  local at = next_try(ep, s or pace(ep), flying(ws, ep), now, share or SHARE)
+  if not at then
+    redis.call('ZREM', K.due(ws), ep)
+    return
+  end
+  redis.call('ZADD', K.due(ws), at, ep)
+  if at ~= '+inf' then redis.call('ZADD', K.TURNS, 'LT', at, ws) end
+end
