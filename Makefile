@@ -7,6 +7,7 @@ PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11
 	$(name) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/clients/node
 # An active environment, a user site or a demand for hashes must not reach into the one built here;
 # where packages come from stays the caller's decision (PIP_INDEX_URL, pip.conf and so on).
 PIP := env -u PYTHONHOME -u PYTHONPATH -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \
@@ -26,7 +27,7 @@ demo: $(VENV)/ready
 up: $(VENV)/ready
 	@exec $(BIN)/hookreel up
 
-test: $(VENV)/ready-dev
+test: $(VENV)/ready-dev $(if $(shell command -v npm),$(NODE)/node_modules/ready)
 	$(CLEAN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/ready-dev
@@ -47,7 +48,7 @@ fmt: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
 
 # Only by hand: asks the registry what is newest and writes both locks anew, without naming an index.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -69,3 +70,9 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	@echo "Installing what the tests and checks need"
 	@$(PIP) install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
+
+# The verifiers that receivers in Node have. The tests that want them are skipped without, unless CI=true.
+$(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
+	@echo "Installing what the tests need of Node"
+	@cd $(NODE) && npm ci --silent --ignore-scripts --no-audit --no-fund && touch node_modules/ready || \
+		echo "npm ci failed in $(NODE): its tests are skipped" >&2

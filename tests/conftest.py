@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import redis
 
 from service import embedded
 from service.environment import clean_environment
+from tests import installed
 from tests.ups import Up, running
 
 _CLEAN = clean_environment(os.environ)
@@ -73,13 +73,4 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def requires() -> Callable[[str], str]:
     """``requires("redis-server")`` is its path; without it the test is skipped, but fails where CI=true."""
-
-    def find(program: str) -> str:
-        path = shutil.which(program)
-        if path is None and os.environ.get("CI") == "true":
-            pytest.fail(f"{program} is not installed")
-        if path is None:
-            pytest.skip(f"{program} is not installed")
-        return path
-
-    return find
+    return installed.program

@@ -24,7 +24,7 @@ def client(quick: Up) -> wavespeed.Client:
 
 @pytest.fixture(scope="module")
 def receivers() -> Iterator[tuple[Receiver, ...]]:
-    servers = tuple(Receiver() for _ in range(3))
+    servers = tuple(Receiver() for _ in range(4))
     yield servers
     for each in servers:
         each.close()
