@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from schemas.eventtypes import FINAL_TYPES, PROCESSING
+from schemas.eventtypes import FINAL_TYPES, OPERATIONAL, PROCESSING
 from schemas.faults import Fault
 from service import rediskeys
 from service.addresses import Policy
@@ -242,5 +242,6 @@ def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:
         and kind in endpoint.event_types
         # The vendor calls back for ends only, so its format carries nothing else.
         and (endpoint.format != "wavespeed" or kind in FINAL_TYPES)
-        and (not endpoint.channels or channel in endpoint.channels)
+        # What tells of deliveries happens in no channel.
+        and (not endpoint.channels or channel in endpoint.channels or kind in OPERATIONAL)
     )

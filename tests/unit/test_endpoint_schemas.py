@@ -46,6 +46,10 @@ def test_a_url_is_enough_and_the_rest_has_its_defaults():
         "description": "",
         "metadata": {},
         "include_input": True,
+        "paused": False,
+        "rate": None,
+        "ordered": False,
+        "on_exhausted": "stop",
         "secret": None,
     }
 
@@ -62,6 +66,10 @@ def test_everything_that_is_set_is_taken():
         "description": "Für alle",
         "metadata": {"team": {"name": "vidéo"}, "tags": ["a", 1, None]},
         "include_input": False,
+        "paused": True,
+        "rate": 0.5,
+        "ordered": True,
+        "on_exhausted": "skip",
         "secret": whsec(24),
     }
     lists = {name: tuple(body[name]) for name in ("event_types", "channels", "retry_schedule")}
@@ -102,6 +110,8 @@ SETTINGS = [
     ("metadata", None), ("metadata", []), ("metadata", "{}"), ("metadata", {"a": "b" * 2041}),
     ("metadata", {"a": math.nan}), ("metadata", {"a": "\ud800"}),
     ("description", "a" * 201), ("description", 7), ("description", "\ud800"), ("description", None),
+    ("paused", 1), ("rate", 0), ("rate", 10_001), ("rate", "5"), ("ordered", "yes"), ("ordered", None),
+    ("on_exhausted", "go on"), ("on_exhausted", None), ("paused", None),
     ("include_input", 1), ("include_input", "true"), ("include_input", None),
 ]  # fmt: skip
 SECRETS = [

@@ -30,6 +30,10 @@ def test_a_new_endpoint_is_shown_with_its_secret_and_defaults(call):
         "description": "",
         "metadata": {},
         "include_input": True,
+        "paused": False,
+        "rate": None,
+        "ordered": False,
+        "on_exhausted": "stop",
     }
 
 
