@@ -6,7 +6,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from service import metrics
-from service.api.v1 import deliveries, endpoints, events, jobs, keys, reference, stream
+from service.api.v1 import deliveries, endpoints, events, jobs, keys, reference, stream, webhooksecret
 from service.api.v1.resource import EXTENSION, Document, schema_name
 from service.bootstrap import VERSION, Service
 
@@ -15,6 +15,7 @@ _RESOURCES = (
     events.events,
     stream.stream,
     endpoints.endpoints,
+    webhooksecret.webhook_secret,
     deliveries.deliveries,
     keys.keys,
 )
