@@ -66,7 +66,7 @@ class Resealer:
         """Until a round finds nothing to do any more. Raises `Conflict` when some process is `behind`."""
         if behind := self.behind():
             raise Conflict(
-                f"{', '.join(behind)}: has another key in front; give every process the same "
+                f"another key is in front in {', '.join(behind)}: give every process the same "
                 "HOOKREEL_SECRET_KEY, the new key first, and restart it before"
             )
         tally = latest = self._round()
