@@ -66,7 +66,7 @@ class Resealer:
         """Until a round finds nothing to do any more. Raises `Conflict` when some process is `behind`."""
         if behind := self.behind():
             raise Conflict(
-                f"{', '.join(behind)}: has another key in front; give every process the same "
+                f"another key is in front in {', '.join(behind)}: give every process the same "
                 "HOOKREEL_SECRET_KEY, the new key first, and restart it before"
             )
         tally = latest = self._round()
@@ -96,25 +96,31 @@ class Resealer:
         return self.store.read(lambda pipe: [pipe.hmget(key, *fields) for key in keys])
 
     def _look(self, kind: Kind, key: str, found: Found, tally: Tally) -> None:
+        now = self.clock()
         try:
             held = kind.held(key, found)
-            if held is not None:
-                self._reseal(held, tally)
-        except StaleRecord:
-            tally.moved += 1
+            if held is None:
+                return
+            live = held.sealed.pruned(now)
+            renewed = live.each(self.sealer.renewed)
         except HookreelError:
             # No key that we have opens it, or a later release has written the record.
             tally.left.append(key.removeprefix(rediskeys.PREFIX))
-
-    def _reseal(self, held: Held, tally: Tally) -> None:
-        now = self.clock()
-        live = held.sealed.pruned(now)
-        renewed = live.each(self.sealer.renewed)
-        if renewed != held.sealed:
-            self.store.commit(held.change(self.token(), renewed))
+            return
+        if renewed != held.sealed and not self._kept(held.change(self.token(), renewed)):
+            tally.moved += 1
+            return
         same = [old == new for old, new in zip(live.live(now), renewed.live(now), strict=True)]
         tally.already += sum(same)
         tally.resealed += len(same) - sum(same)
+
+    def _kept(self, change: Change) -> bool:
+        """Whether it was applied; if not, somebody has changed the record since it was read."""
+        try:
+            self.store.commit(change)
+        except StaleRecord:
+            return False
+        return True
 
 
 def _of_endpoint(key: str, found: Found) -> Held | None:
