@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -190,7 +191,7 @@ def judge(
 def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float | None = None) -> str:
     """The word for a failed attempt: when the next one is due, or that there is none."""
     delay = backoff.delay(schedule, attempt, jitter, asked)
-    return "x" if delay is None else f"r{int(delay * 1000)}"
+    return "x" if delay is None else f"r{math.ceil(delay * 1000)}"
 
 
 def delivery_id(event: str, endpoint: str) -> str:

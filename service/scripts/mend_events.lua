@@ -18,8 +18,12 @@ local function due(attempts, log)
 end
 
 local function tend(ws, event, seq, ep, line)
-  local state, attempts, holder, log = string.match(line, '^([pr])|(%d+)|([^|]*)|(.*)$')
+  local state, attempts, holder, log = string.match(line, '^([prh])|(%d+)|([^|]*)|(.*)$')
   if not state then return false end
+  if state == 'h' then
+    -- Held as it once was, in no queue; now it waits, and an endpoint that is off gets nothing.
+    redis.call('HSET', K.event(event), ep, 'r|' .. attempts .. '||' .. log)
+  end
   paces[ep] = paces[ep] or pace(ep)
   if paces[ep].ordered then
     put = put + redis.call('ZADD', K.line(ep), 'NX', seq, event)
