@@ -21,7 +21,7 @@ from service.acceptance import Order
 from service.addresses import Policy
 from service.backoff import DEFAULT_SCHEDULE
 from service.bootstrap import Service
-from service.deliveries import delivery_id
+from service.deliveries import again, delivery_id
 from service.errors import NotFound
 from service.presence import SILENT_AFTER, Presence, Watch
 from service.records import Attempt, Delivery, Endpoint, Job
@@ -395,6 +395,10 @@ def test_retry_after_may_be_a_date(service: Service, order: Orders, word: Words,
         course = Course(service, endpoint, finished(service, order(), word()))
         course.note()
     assert at * 1000 <= next_try(service, endpoint) <= at * 1000 + PROMPT_MS
+
+
+def test_a_part_of_a_millisecond_that_was_asked_for_is_a_whole_one() -> None:
+    assert again(1, (0.0, 1.0), 0, 59.1234) == "r59124"
 
 
 @pytest.mark.parametrize("schedule", [(0.0, 60.0), (0.0,)], ids=["in the middle", "at the last"])
