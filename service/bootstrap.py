@@ -34,11 +34,12 @@ from service.jobs import Jobs
 from service.ledger import Context
 from service.mending import Mender
 from service.notices import Notices
-from service.presence import Presence
+from service.presence import Presence, keyrings
 from service.queue import Doorbells
 from service.records import Job
 from service.sealing import Sealer
 from service.settings import Settings
+from service.signingsecrets import WorkspaceSecrets
 from service.store import Store
 from service.timekeeping import ServiceTime
 from service.vendor import Vendor
@@ -89,7 +90,7 @@ class Service:
 
     @cached_property
     def sealer(self) -> Sealer:
-        return Sealer(self.settings.secret_keys)
+        return Sealer(self.settings.secret_keys, lambda: keyrings(self.store).values())
 
     @cached_property
     def policy(self) -> Policy:
@@ -97,7 +98,7 @@ class Service:
 
     @cached_property
     def presence(self) -> Presence:
-        return Presence(self.store, self.incarnation)
+        return Presence(self.store, self.incarnation, self.sealer.ring)
 
     @cached_property
     def notices(self) -> Notices:
@@ -113,11 +114,18 @@ class Service:
         return ApiKeys(self.store, lambda: secrets.token_urlsafe(32), self.clock)
 
     @cached_property
+    def workspace_secrets(self) -> WorkspaceSecrets:
+        return WorkspaceSecrets(
+            self.store, self.sealer, clock=self.clock, token=self.token, random_bytes=secrets.token_bytes
+        )
+
+    @cached_property
     def endpoints(self) -> Endpoints:
         return Endpoints(
             self.store,
             self.sealer,
             self.policy,
+            self.workspace_secrets,
             clock=self.clock,
             new_id=lambda: sortable_id("ep_", self.clock()),
             random_bytes=secrets.token_bytes,

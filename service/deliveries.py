@@ -14,6 +14,7 @@ from service.errors import NotFound
 from service.records import Attempt, Delivery, Endpoint
 from service.sender import ANSWER_KEPT, Outcome, Request
 from service.signing import sign_v1, sign_v3
+from service.signingsecrets import Secrets
 from service.store import Store, Word
 
 GONE = 410
@@ -78,7 +79,7 @@ class Mailroom:
     user_agent: str
     _directories: dict[str, tuple[str, dict[str, Endpoint]]] = field(default_factory=dict)
     _own: OrderedDict[str, Endpoint] = field(default_factory=OrderedDict)
-    _secrets: dict[tuple[str, str], str] = field(default_factory=dict)
+    _secrets: dict[tuple[str, str], Secrets] = field(default_factory=dict)
     _messages: OrderedDict[str, Message] = field(default_factory=OrderedDict)
 
     def load(self, claims: list[Claim], revisions: dict[str, str], documents: dict[str, bytes]) -> None:
@@ -108,12 +109,13 @@ class Mailroom:
         sent_at = int(self.clock() * 1000)
         at = sent_at // 1000
         sign = sign_v3 if endpoint.format == "wavespeed" else sign_v1
+        signatures = [sign(each, claim.event, at, body) for each in self._opened(endpoint).live(sent_at)]
         headers = (
             ("content-type", CONTENT_TYPES.get(endpoint.format, "application/json")),
             ("user-agent", self.user_agent),
             ("webhook-id", claim.event),
             ("webhook-timestamp", str(at)),
-            ("webhook-signature", sign(self._secret(endpoint), claim.event, at, body)),
+            ("webhook-signature", " ".join(signatures)),
             *endpoint.headers.items(),
         )
         claim = claim._replace(sent_at=sent_at, host=host_of(endpoint.url))
@@ -122,10 +124,10 @@ class Mailroom:
     def _listed(self, claim: Claim) -> Endpoint | None:
         return self._directories.get(claim.workspace, ("", {}))[1].get(claim.endpoint)
 
-    def _secret(self, endpoint: Endpoint) -> str:
+    def _opened(self, endpoint: Endpoint) -> Secrets:
         key = (endpoint.workspace, endpoint.secret)
         if key not in self._secrets:
-            self._secrets[key] = self.endpoints.secret(endpoint)
+            self._secrets[key] = self.endpoints.secrets(endpoint)
         return self._secrets[key]
 
     def _load_own(self, ids: list[str]) -> None:

@@ -22,7 +22,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -227,7 +226,8 @@ class Guardian:
         self._directory = data_dir / "store"
         self._log = self._directory / "valkey.log"
         self._server: subprocess.Popen[bytes] | None = None
-        self._stopping = threading.Event()
+        # No Event: its lock may be held by the very thread that a signal interrupts.
+        self._stopping = False
 
     def run(self) -> int:
         """Run Valkey until it ends or SIGTERM comes; the exit status is 0 only if it was told to end."""
@@ -238,13 +238,13 @@ class Guardian:
         path = socket_path(self._data_dir)
         self._publish(f"unix://{path}\n")
         status = self._serve(lock, path, truncated=False)
-        if not self._stopping.is_set() and _TRUNCATED in self._log.read_bytes():
+        if not self._stopping and _TRUNCATED in self._log.read_bytes():
             self._tell_truncated()
             status = self._serve(lock, path, truncated=True)
         self._publish(None)
         with contextlib.suppress(OSError):
             path.parent.rmdir()
-        return 0 if self._stopping.is_set() else status or 1
+        return 0 if self._stopping else status or 1
 
     def _serve(self, lock: int, path: Path, *, truncated: bool) -> int:
         if self._log.exists():
@@ -255,12 +255,12 @@ class Guardian:
             pass_fds=(lock,),  # whoever comes next waits for Valkey itself, even if this process is killed
             preexec_fn=_die_with_guardian(),  # noqa: PLW1509 - no thread here holds a lock that it could need
         )
-        if self._stopping.is_set():
+        if self._stopping:
             self._server.terminate()
         return self._server.wait()
 
     def _stop(self, _signal: int, _frame: object) -> None:
-        self._stopping.set()
+        self._stopping = True
         if self._server is not None:
             self._server.terminate()
 

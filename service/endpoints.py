@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,10 +14,9 @@ from service.addresses import Policy
 from service.errors import BlockedAddress, InvalidInput, NotFound
 from service.records import Endpoint, dump_endpoint, load_endpoint
 from service.sealing import Sealer
-from service.signing import new_secret
+from service.signingsecrets import OVERLAP, VENDORS_OVERLAP, Secrets, WorkspaceSecrets, fresh_secret
 from service.store import RELIST, Change, StaleRecord, Store, Word
 
-SECRET_BYTES = 24
 Ops = tuple[tuple[Word, ...], ...]
 
 
@@ -28,6 +28,7 @@ class Endpoints:
         store: Store,
         sealer: Sealer,
         policy: Policy,
+        workspaces: WorkspaceSecrets,
         *,
         clock: Callable[[], int],
         new_id: Callable[[], str],
@@ -36,6 +37,7 @@ class Endpoints:
         self.store = store
         self.sealer = sealer
         self.policy = policy
+        self.workspaces = workspaces
         self.clock = clock
         self.new_id = new_id
         self.random_bytes = random_bytes
@@ -45,7 +47,7 @@ class Endpoints:
         """A new endpoint and its secret, from a loaded request. Raises `InvalidInput`."""
         wanted = dict(fields)
         self.check_url(wanted["url"])
-        secret = wanted.pop("secret", None) or new_secret(self.random_bytes(SECRET_BYTES))
+        secret = wanted.pop("secret", None) or fresh_secret(self.random_bytes)
         (seq,) = self.store.read(lambda pipe: pipe.hget(rediskeys.workspace(workspace), "seq"))
         endpoint = Endpoint(
             id=self.new_id(),
@@ -161,23 +163,28 @@ class Endpoints:
             )
         )
 
-    def secret(self, endpoint: Endpoint) -> str:
-        """The endpoint's secret in the clear; a job's own endpoint is signed with its workspace's."""
-        return (
-            self.sealer.open(endpoint.secret)
-            if endpoint.secret
-            else self.workspace_secret(endpoint.workspace)
-        )
+    def secrets(self, endpoint: Endpoint) -> Secrets:
+        """The endpoint's secrets in the clear; a job's own endpoint is signed with its workspace's."""
+        if not endpoint.secret:
+            return self.workspaces.of(endpoint.workspace)
+        sealed = Secrets(endpoint.secret, endpoint.old_secrets)
+        return sealed.pruned(self.clock()).each(self.sealer.open)
 
-    def workspace_secret(self, workspace: str) -> str:
-        """The secret of the ``v3`` scheme, made when it is first asked for."""
-        key = rediskeys.workspace(workspace)
-        (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
-        if sealed is None:
-            fresh = self.sealer.seal(new_secret(self.random_bytes(SECRET_BYTES)))
-            self.store.write(lambda pipe: pipe.hsetnx(key, "secret", fresh))
-            (sealed,) = self.store.read(lambda pipe: pipe.hget(key, "secret"))
-        return self.sealer.open(sealed.decode())
+    def rotate(
+        self, workspace: str, endpoint_id: str, secret: str | None = None, overlap: float | None = None
+    ) -> Secrets:
+        """Another secret from now on; those that are live then. Raises `NotFound` and `Conflict`."""
+        fresh = secret or fresh_secret(self.random_bytes)
+        while True:
+            endpoint = self.get(workspace, endpoint_id)
+            usual = VENDORS_OVERLAP if endpoint.format == "wavespeed" else OVERLAP
+            seconds = usual if overlap is None else overlap
+            rotated = self.secrets(endpoint).followed_by(fresh, seconds, self.clock())
+            sealed = rotated.each(self.sealer.seal)
+            changed = replace(endpoint, secret=sealed.newest, old_secrets=sealed.previous)
+            with contextlib.suppress(StaleRecord):
+                self._commit(changed, ())
+                return rotated
 
     def directory(self, workspace: str) -> Directory:
         """The workspace's endpoints as of its present revision; read again only when that has moved."""
@@ -197,6 +204,8 @@ class Endpoints:
         return self.tells(workspace, PROCESSING)
 
     def _commit(self, endpoint: Endpoint, ops: Ops) -> Endpoint:
+        live = Secrets(endpoint.secret, endpoint.old_secrets).pruned(self.clock())
+        endpoint = replace(endpoint, old_secrets=live.previous)
         key, workspace = rediskeys.endpoint(endpoint.id), endpoint.workspace
         every: Ops = (
             ("HSET", key, "doc", dump_endpoint(endpoint), "ws", workspace, *_for_scripts(endpoint)),

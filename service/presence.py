@@ -1,7 +1,8 @@
 """Who is alive: every process beats under a name of its own, and is dead when its beat stands still.
 
 Dead means silent by the observer's own clock: no two clocks are compared. A beat also says which form of the
-records its process reads, and shows what everybody else reads (`service.versions`).
+records its process reads, and shows what everybody else reads (`service.versions`); beside it stands which
+keys it opens secrets with.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from service import rediskeys, versions
 from service.errors import Unavailable
@@ -21,11 +22,15 @@ SILENT_AFTER = 8.0
 
 
 class Presence:
-    """This process's beat. ``incarnation`` begins with the role: ``forwarder-4f1c...``."""
+    """This process's beat.
 
-    def __init__(self, store: Store, incarnation: str) -> None:
+    ``incarnation`` begins with the role: ``forwarder-4f1c...``; ``ring`` is `Sealer.ring`.
+    """
+
+    def __init__(self, store: Store, incarnation: str, ring: Iterable[str] = ()) -> None:
         self.store = store
         self.incarnation = incarnation
+        self.ring = " ".join(ring)
         self._stop = threading.Event()
         self._beats = 0
         self._thread: threading.Thread | None = None
@@ -35,8 +40,12 @@ class Presence:
         self._beats += 1
         told = f"{self._beats} {versions.VERSION}"
         try:
-            _, beats = self.store.write(
-                lambda pipe: pipe.hset(rediskeys.BEATS, self.incarnation, told).hgetall(rediskeys.BEATS)
+            *_, beats = self.store.write(
+                lambda pipe: (
+                    pipe.hset(rediskeys.BEATS, self.incarnation, told)
+                    .hset(rediskeys.KEYRINGS, self.incarnation, self.ring)
+                    .hgetall(rediskeys.BEATS)
+                )
             )
         except Exception:
             versions.FORMAT.forget()
@@ -108,7 +117,9 @@ class Watch:
 
     def forget(self, incarnation: str) -> None:
         """Its claims are freed; its beat goes."""
-        self.store.write(lambda pipe: pipe.hdel(rediskeys.BEATS, incarnation))
+        self.store.write(
+            lambda pipe: pipe.hdel(rediskeys.BEATS, incarnation).hdel(rediskeys.KEYRINGS, incarnation)
+        )
 
 
 def alive(store: Store) -> dict[str, int]:
@@ -120,3 +131,13 @@ def alive(store: Store) -> dict[str, int]:
             role = name.decode().partition("-")[0]
             roles[role] = roles.get(role, 0) + 1
     return roles
+
+
+def keyrings(store: Store) -> dict[str, tuple[str, ...]]:
+    """The `Sealer.ring` of each process that has a beat; empty for one that does not tell it."""
+    beats, rings = store.read(lambda pipe: pipe.hgetall(rediskeys.BEATS).hgetall(rediskeys.KEYRINGS))
+    return {
+        name.decode(): tuple(rings.get(name, b"").decode().split())
+        for name, counter in beats.items()
+        if counter != GONE
+    }

@@ -193,6 +193,8 @@ class Endpoint:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     include_input: bool = True
     secret: str = field(default="", repr=False)
+    old_secrets: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    """Those before it, newest first: sealed, and the ms since the epoch at which each ends."""
     enabled: bool = True
     disabled_reason: str = ""
     paused: bool = False
@@ -316,7 +318,9 @@ def dump_endpoint(endpoint: Endpoint) -> bytes:
 def load_endpoint(rev: int, data: bytes) -> Endpoint:
     """The inverse of `dump_endpoint`. Raises `Unavailable` for what only a later release reads."""
     try:
-        return _made(Endpoint, _tupled(_opened(data)), rev=rev)
+        document = _opened(data)
+        document["old_secrets"] = [(secret, ends_at) for secret, ends_at in document.get("old_secrets", ())]
+        return _made(Endpoint, _tupled(document), rev=rev)
     except _UNREADABLE as error:
         raise _refused("endpoint", error) from error
 

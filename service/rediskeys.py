@@ -23,6 +23,8 @@ BEATS = f"{PREFIX}beats"
 """hash: incarnation -> beat counter and the latest form of records that it reads, ``17 1``; or ``gone``.
 A dead incarnation's field goes when its claims are freed.
 """
+KEYRINGS = f"{PREFIX}keyrings"
+"""hash: incarnation -> names of the keys that it opens secrets with, ``9f.. 02..``. Goes with the beat."""
 
 OPEN_JOBS = f"{PREFIX}open-jobs"
 """zset: unfinished job -> its place. What else it has to be in is rebuilt from here. Goes when it ends."""
@@ -91,7 +93,10 @@ def idempotency(workspace: str, digest: str) -> str:
 
 
 def workspace(name: str) -> str:
-    """hash: seq (of the last event), endpoints (revision), secret (sealed, of the v3 scheme). Stays."""
+    """hash: seq (of the last event), endpoints (revision), rev, tok, secret, old_secrets (v3). Stays.
+
+    The last four are about the secrets of the v3 scheme: sealed, and JSON [[sealed, ms at which it ends]].
+    """
     return f"{PREFIX}ws:{name}"
 
 

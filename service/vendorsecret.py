@@ -117,5 +117,8 @@ class VendorSecret:
 
     def _keep(self, secret: str) -> str:
         row: dict[Any, Any] = {"secret": self.sealer.seal(secret), "secret_at": self.clock()}
-        self.store.write(lambda pipe: pipe.hset(rediskeys.VENDOR, mapping=row))
+        # By the revision, whoever seals anew what he has read (`service.resealing`) sees that it is another.
+        self.store.write(
+            lambda pipe: pipe.hset(rediskeys.VENDOR, mapping=row).hincrby(rediskeys.VENDOR, "rev", 1)
+        )
         return secret

@@ -56,12 +56,18 @@ class StoppableQueue(Queue):
     """A queue that is asked for a second at a time, and not at all once the worker is to stop."""
 
     job_class = ClosedJob
-    stopping = threading.Event()
+    # No Event: its lock may be held by the very thread that a signal interrupts.
+    stopping = False
+
+    @classmethod
+    def stop(cls, *_: object) -> None:
+        """Take nothing more. A signal's handler, too."""
+        cls.stopping = True
 
     @classmethod
     def dequeue_any(cls, queues: Any, timeout: int | None, *args: Any, **kwargs: Any) -> Any:
         """As RQ's, or StopRequested. What cannot be read is dropped: it would end worker after worker."""
-        if cls.stopping.is_set():
+        if cls.stopping:
             raise StopRequested
         try:
             return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
@@ -100,7 +106,7 @@ class ThreadedWorker(SimpleWorker):
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Wait for a free thread first: an entry that is taken starts at once."""
         while not self._free.acquire(timeout=LOOK_FOR_STOP):
-            if StoppableQueue.stopping.is_set():
+            if StoppableQueue.stopping:
                 raise StopRequested
             self.heartbeat()
         taken = None
@@ -166,7 +172,7 @@ def _archivist(service: Service) -> Archivist | None:
     if service.depot is None:
         return None
     downloads = Downloads(
-        service.policy, f"Hookreel/{VERSION}", trusted_authorities(), StoppableQueue.stopping.is_set
+        service.policy, f"Hookreel/{VERSION}", trusted_authorities(), lambda: StoppableQueue.stopping
     )
     return Archivist(service.jobs, service.depot, downloads, service.incarnation)
 
@@ -176,7 +182,7 @@ def _work(worker: ThreadedWorker) -> None:
     try:
         worker.work(logging_level="WARNING")
     finally:
-        StoppableQueue.stopping.set()
+        StoppableQueue.stop()
     worker.finish()
 
 
@@ -185,7 +191,7 @@ def main() -> None:
     service = begin("worker")
     first, *others = make(service)
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: StoppableQueue.stopping.set())
+        signal.signal(each, StoppableQueue.stop)
     service.presence.start()
     threads = [threading.Thread(target=_work, args=(each,), name="archive") for each in others]
     for thread in threads:

@@ -74,7 +74,7 @@ class Api:
 
     def secret(self) -> Response:
         """What the caller's ``?webhook=`` deliveries are signed with."""
-        return answers.good({"secret": self.service.endpoints.workspace_secret(self._workspace())})
+        return answers.good({"secret": self.service.workspace_secrets.of(self._workspace()).newest})
 
     def balance(self) -> Response:
         """The vendor's account, in USD."""

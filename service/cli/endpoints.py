@@ -87,6 +87,17 @@ def show(endpoint_id: str, secret: bool, as_json: bool) -> None:
     printing.facts(found, as_json=as_json)
 
 
+@endpoints.command("rotate-secret")
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--overlap", type=float, help="Seconds for which the present secret goes on signing.")
+@printing.as_json
+def rotate_secret(endpoint_id: str, overlap: float | None, as_json: bool) -> None:
+    """Have an endpoint's events signed with another secret, and print it."""
+    body = {} if overlap is None else {"overlap": overlap}
+    path = f"/v1/endpoints/{segment(endpoint_id)}/secret/rotate"
+    printing.facts(connect().call("POST", path, json=body), as_json=as_json)
+
+
 @endpoints.command()
 @click.argument("endpoint_id", metavar="ID")
 @printing.as_json

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from service import signals
 from service.cli import printing
 from service.cli.client import connect
 from service.cli.following import follow
@@ -30,6 +34,8 @@ _FORWARD_PATIENCE = 30.0
 def listen(forward: str | None, as_json: bool) -> None:
     """Print events as they happen, until Ctrl-C."""
     onward = _onward(forward) if forward else None
+    # The exception alone may come as late as the stream's next word.
+    signals.watch({signal.SIGINT}, partial(os._exit, 0))
     with suppress(KeyboardInterrupt):
         for message in follow(connect()):
             if message is None:

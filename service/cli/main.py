@@ -19,6 +19,7 @@ _COMMANDS = {
     "keys": "service.cli.keys",
     "listen": "service.cli.listen",
     "repair": "service.cli.repair",
+    "reseal": "service.cli.reseal",
     "sandbox": "service.cli.roles",
     "serve": "service.cli.roles",
     "up": "service.cli.up",

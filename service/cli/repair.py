@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from service.bootstrap import Service
 
 _AT_A_TIME = 1000
+_PATIENCE = 2.0
+"""Seconds for a store that is just ending."""
 _TOLD = {
     "uncertain": "they waited or were being submitted; nothing more is submitted for them by itself",
     "processing": "they are at the vendor, and are looked up as soon as Hookreel runs",
@@ -66,6 +68,9 @@ def doubt_all(service: Service) -> Counter[str]:
 def _service(settings: Settings) -> Iterator[Service]:
     from service.bootstrap import Service
 
+    if settings.redis_url is None:
+        # Here the refusal is in words; the store that is started next would have it in its log.
+        os.close(embedded.own(settings.data_dir, _PATIENCE))
     with contextlib.ExitStack() as stack:
         url = settings.redis_url or stack.enter_context(embedded.running(settings.data_dir))
         made = Service(settings, url, "repair", f"repair-{os.getpid()}")

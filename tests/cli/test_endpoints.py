@@ -27,7 +27,7 @@ def test_an_endpoint_is_added_shown_and_removed(shell):
     (shown,) = shell.json("endpoints", "show", made["id"])
     assert "secret" not in shown
     (shown,) = shell.json("endpoints", "show", made["id"], "--secret")
-    assert shown == made
+    assert shown == {**made, "previous": []}
     assert [each["id"] for each in shell.json("endpoints", "list")] == [made["id"]]
     assert shell.json("endpoints", "remove", made["id"]) == [{"removed": made["id"]}]
     assert shell.json("endpoints", "list") == []

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
@@ -18,13 +18,22 @@ from standardwebhooks import Webhook
 
 from service.api.v1.stream import SLOTS, end
 
+BLIND = """
+import signal, sys, threading
+from service.cli.main import cli
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+cli(sys.argv[1:])
+"""
+"""A command whose reads no signal interrupts: so it is with one that comes just before a read."""
+
 
 @pytest.fixture
 def listening(shell) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "service.cli.main", "listen", *words]
+    def begin(*words: str, how: Sequence[str] = ("-m", "service.cli.main")) -> subprocess.Popen[str]:
+        command = [sys.executable, *how, "listen", *words]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, env={**os.environ, **shell.environ}, **pipes)
         started.append(process)
@@ -53,6 +62,15 @@ def test_events_are_printed_as_they_come_until_it_is_interrupted(listening, stor
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
     assert process.stdout.read() == ""
+
+
+def test_an_interrupt_that_no_read_sees_ends_it_all_the_same(listening, story):
+    process = listening("--json", how=("-c", BLIND))
+    until(process.stderr, "listening")
+    job = story.completed()
+    assert json.loads(process.stdout.readline())["id"] == job.last_word
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
 
 
 def test_people_see_a_line_for_each_event(listening, story):

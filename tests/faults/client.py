@@ -52,6 +52,8 @@ class Client:
     def __init__(self, seed: int, url: str, key: str, hooks: str) -> None:
         self.url = url
         self.orders: list[Order] = []
+        self.endpoints: dict[str, str] = {}
+        """By the path of their URL."""
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._hooks = hooks
         self._dice = random.Random(f"client {seed}")
@@ -69,6 +71,18 @@ class Client:
             thread = threading.Thread(target=self.submit, args=(order,), daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def pause_for(self, path: str, seconds: float) -> None:
+        """Pause an endpoint and let it go on, again and again; it goes on when the time is over."""
+        until, dice = time.monotonic() + seconds, random.Random(f"pauses {path}")
+        while time.monotonic() < until:
+            for paused in (True, False):
+                self._over.wait(dice.uniform(0.5, 3.0))
+                self._insist(f"/v1/endpoints/{self.endpoints[path]}", {"paused": paused})
+
+    def _insist(self, path: str, body: Any) -> None:
+        while self.call("PATCH", path, body)[0] != OK and not self._over.wait(0.2):
+            pass
 
     def _order(self, number: int) -> Order:
         prompt, kind = f"job {number}", self._dice.random()

@@ -36,6 +36,8 @@ class Ledger:
     """What the service says of each job that it knows, by id."""
     events: dict[str, list[str]] = field(default_factory=dict)
     """The final events of each job, oldest first."""
+    order: list[str] = field(default_factory=list)
+    """All events, oldest first."""
     lost: list[str] = field(default_factory=list)
     paid_twice: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Ledger:
         for order in self.client.orders:
             if order.job:
                 self._check_job(order)
+        self._check_order()
         self._check_duplicates()
 
     def _read_the_service(self) -> None:
@@ -70,6 +73,7 @@ class Ledger:
                 break
             for each in page["data"]:
                 events[each["data"]["id"]].append(each["id"])
+                self.order.append(each["id"])
             after = page["next"]
         self.events = dict(events)
 
@@ -150,7 +154,7 @@ class Ledger:
     @staticmethod
     def _hear_of(order: Order) -> list[str]:
         vip = ["/vip"] if order.channel == "vip" else []
-        return ["/steady", "/flaky", *vip, *([order.own] if order.own else [])]
+        return ["/steady", "/flaky", "/ordered", "/paused", *vip, *([order.own] if order.own else [])]
 
     def _check_receipts(self, order: Order, path: str, receipts: list[Receipt]) -> None:
         self.duplicates += max(0, len(receipts) - 1)
@@ -158,6 +162,14 @@ class Ledger:
             self.wrong.append(f"{order.job}: {path} was told different things")
         if not all(each.verified and each.job == order.job for each in receipts):
             self.wrong.append(f"{order.job}: {path} got what does not verify")
+
+    def _check_order(self) -> None:
+        """Whoever is told in order takes no event before the one that happened earlier."""
+        first = {event: receipts[0].at for event, receipts in self.subscribers.taken("/ordered").items()}
+        came = sorted((event for event in self.order if event in first), key=lambda event: first[event])
+        early = [event for event, due in zip(came, self.order, strict=False) if event != due]
+        if early:
+            self.wrong.append(f"/ordered: {len(early)} of {len(came)} out of order, the first is {early[0]}")
 
     def _check_duplicates(self) -> None:
         stray = {
@@ -188,11 +200,21 @@ def leftovers(service: Service) -> list[str]:
     client: Any = service.store.client
     found = {
         name: client.zcard(getattr(rediskeys, name))
-        for name in ("WAITING", "LATER", "WINDOW", "UNCERTAIN", "SILENT", "OPEN_EVENTS", "FLIGHT", "TURNS")
+        for name in (
+            "WAITING",
+            "LATER",
+            "WINDOW",
+            "UNCERTAIN",
+            "SILENT",
+            "OPEN_EVENTS",
+            "FLIGHT",
+            "TURNS",
+            "LEAVING",
+        )
     }
     found["PENDING_BYTES"] = int(client.get(rediskeys.PENDING_BYTES) or 0)
     found["RQ's queue"] = client.llen("rq:queue:vendor")
-    for pattern in ("waiting:*", "blob:*", "running:*", "due:*", "wait:*"):
+    for pattern in ("waiting:*", "blob:*", "running:*", "due:*", "wait:*", "late:*", "line:*", "unfanned:*"):
         found[pattern] = sum(1 for _ in client.scan_iter(rediskeys.PREFIX + pattern, count=1000))
     for workspace in (name.decode() for name in client.smembers(rediskeys.WORKSPACES)):
         found[f"stream of {workspace}"] = client.xlen(rediskeys.stream(workspace))

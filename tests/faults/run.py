@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import redis
 
@@ -29,6 +30,15 @@ SETTINGS = {
     "HOOKREEL_SUBMIT_CONCURRENCY": "8",
     "HOOKREEL_LOG_LEVEL": "info",
 }
+
+ENDPOINTS: dict[str, dict[str, Any]] = {
+    "/steady": {},
+    "/flaky": {},
+    "/vip": {"channels": ["vip"]},
+    "/ordered": {"ordered": True},
+    "/paused": {},
+}
+"""Who hears of what from the beginning; ``/paused`` is paused every now and then."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +97,13 @@ def play(run: Run) -> Report:
         client = _customer(run, house, subscribers, hooks)
         hand = Hand(house)
         load = Thread(target=client.submit_for, args=(run.seconds, run.rate), daemon=True)
+        pausing = Thread(target=client.pause_for, args=("/paused", run.seconds), daemon=True)
         load.start()
+        pausing.start()
         hand.play(drawn(run.seed, run.seconds, run.pace))
         load.join()
         hand.rest()
+        pausing.join()
         begun = time.monotonic()
         left = _settle(client, house, run)
         ledger = Ledger(client, vendor, subscribers, hand.done)
@@ -105,11 +118,12 @@ def _customer(run: Run, house: House, subscribers: Subscribers, hooks: str) -> C
     """A key, and the endpoints that are there from the beginning."""
     _, key = house.service.apikeys.create("default")
     client = Client(run.seed, house.url, key, hooks)
-    for path, fields in (("/steady", {}), ("/flaky", {}), ("/vip", {"channels": ["vip"]})):
+    for path, fields in ENDPOINTS.items():
         body = {"url": hooks + path, "timeout": TIMEOUT, **fields}
         status, made = client.call("POST", "/v1/endpoints", body)
         assert status == 201, made
         subscribers.secrets[path] = made["secret"]
+        client.endpoints[path] = made["id"]
     _, answer = client.call("GET", "/api/v3/webhook/secret")
     subscribers.own_secret = answer["data"]["secret"]
     return client

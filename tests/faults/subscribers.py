@@ -21,6 +21,8 @@ TIMEOUT = 2.0
 SLOW, THINKS = 0.3, 0.7
 """The share of answers that take so many seconds: a forwarder that is killed meanwhile never hears them."""
 FLAKY = {"500": 20, "hang": 4, "cut": 4, "200": 72}
+ORDERED = {"500": 8, "hang": 1, "slow": 5, "200": 86}
+"""Everybody behind an event that is not taken waits for it, so it is treated more kindly."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Receipt:
 
 
 class Subscribers:
-    """All of them, by the path of their URL: ``/steady``, ``/flaky``, ``/vip`` and ``/own/<prompt>``."""
+    """All of them, by the path of their URL: ``/steady``, ``/flaky``, ... and ``/own/<prompt>``."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -53,9 +55,10 @@ class Subscribers:
             count = self._seen[path, event]
             self._seen[path, event] += 1
         dice = random.Random(f"{self.seed} {path} {event} {count}")
-        if path != "/flaky":
+        kinds = {"/flaky": FLAKY, "/ordered": ORDERED}.get(path)
+        if kinds is None:
             return "slow" if dice.random() < SLOW else "200"
-        return dice.choices(list(FLAKY), list(FLAKY.values()))[0]
+        return dice.choices(list(kinds), list(kinds.values()))[0]
 
     def keep(self, path: str, headers: Mapping[str, str], body: bytes, status: int | None) -> None:
         told = json.loads(body)

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from service import embedded
+from service.cli.main import cli
 from tests.ups import COMMAND, running
 from tests.waiting import eventually, is_gone, runs
 
@@ -111,9 +114,14 @@ def test_a_port_that_is_taken_is_refused(data_dir: Path):
         assert f"127.0.0.1:{port} cannot be bound" in refused(data_dir, "--port", str(port))
 
 
-def test_a_second_up_on_the_same_directory_is_refused(data_dir: Path, owned: Callable[[Path], None]):
+def test_a_second_up_on_the_same_directory_is_refused(
+    data_dir: Path, owned: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+):
     owned(data_dir)
-    assert f"{data_dir} is in use by another Hookreel" in refused(data_dir)
+    monkeypatch.setattr(embedded, "own", partial(embedded.own, timeout=0.2))
+    done = CliRunner().invoke(cli, ["up", "--port", "0", "--data-dir", str(data_dir)])
+    assert done.exit_code == 1
+    assert f"{data_dir} is in use by another Hookreel" in done.output
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def test_a_jobs_own_webhook_is_called_in_the_vendors_format(
 ) -> None:
     job = finished(service, order(webhook=receiver.url), word("failed"))
     ((headers, body),) = receiver.wait_for(1)
-    verify_v3(service.endpoints.workspace_secret("default"), headers, body, time.time())
+    verify_v3(service.workspace_secrets.of("default").newest, headers, body, time.time())
     told = json.loads(body)
     assert (told["id"], told["status"]) == (job.id, "failed")
     assert "metadata" not in told

@@ -122,4 +122,4 @@ def test_a_store_that_is_in_use_is_not_repaired(data_dir: Path, environ: dict[st
     with embedded.running(data_dir):
         refused = CliRunner().invoke(cli, ["repair", "--yes"], env=environ)
     assert refused.exit_code == 1
-    assert "did not start" in refused.output or "in use" in refused.output
+    assert f"{data_dir} is in use by another Hookreel" in refused.output

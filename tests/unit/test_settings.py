@@ -146,6 +146,9 @@ def test_the_key_made_beside_the_embedded_store_is_found(tmp_path: Path):
     (tmp_path / "secret-key").write_text(f"{KEY}\n")
     here = {"HOOKREEL_DATA_DIR": str(tmp_path)}
     assert Settings.from_env(here).secret_keys == (KEY,)
+    (tmp_path / "secret-key").write_text(f"{OTHER_KEY}, {KEY}\n")
+    assert Settings.from_env(here).secret_keys == (OTHER_KEY, KEY)
+    (tmp_path / "secret-key").write_text(f"{KEY}\n")
     assert Settings.from_env(here | {"HOOKREEL_SECRET_KEY": OTHER_KEY}).secret_keys == (OTHER_KEY,)
     assert Settings.from_env(here | {"REDIS_URL": "redis://h"}).secret_keys == ()
 

@@ -6,7 +6,17 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from service import metrics
-from service.api.v1 import deliveries, endpoints, events, eventtypes, jobs, keys, reference, stream
+from service.api.v1 import (
+    deliveries,
+    endpoints,
+    events,
+    eventtypes,
+    jobs,
+    keys,
+    reference,
+    stream,
+    webhooksecret,
+)
 from service.api.v1.resource import EXTENSION, Document, schema_name
 from service.bootstrap import VERSION, Service
 
@@ -16,6 +26,7 @@ _RESOURCES = (
     stream.stream,
     eventtypes.event_types,
     endpoints.endpoints,
+    webhooksecret.webhook_secret,
     deliveries.deliveries,
     keys.keys,
 )

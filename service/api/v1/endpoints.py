@@ -7,10 +7,12 @@ from typing import Any
 
 from schemas.endpoints import EndpointPatchSchema, EndpointSchema, check_together
 from schemas.queries import PageQuery
+from schemas.rotation import RotationSchema
 from service.api.v1.resource import Resource, caller, here, lists
-from service.api.v1.shapes import EndpointView, NewEndpointView, SecretView, listed
+from service.api.v1.shapes import EndpointView, NewEndpointView, RotatedView, SecretView, listed
 from service.events import timestamp
 from service.records import Endpoint
+from service.signingsecrets import Secrets
 
 endpoints = Resource("endpoints", "Subscribers' URLs with their settings.")
 _BODY = {
@@ -77,9 +79,24 @@ def remove(endpoint_id: str) -> None:
 @endpoints.on("GET", "/endpoints/<endpoint_id>/secret")
 @endpoints.gives(200, SecretView())
 def secret(endpoint_id: str) -> dict[str, Any]:
-    """Show an endpoint's secret."""
+    """Show an endpoint's secret.
+
+    And those before it that sign as well.
+    """
     service = here()
-    return {"secret": service.endpoints.secret(service.endpoints.get(caller().workspace, endpoint_id))}
+    return secrets_shown(service.endpoints.secrets(service.endpoints.get(caller().workspace, endpoint_id)))
+
+
+@endpoints.on("POST", "/endpoints/<endpoint_id>/secret/rotate")
+@endpoints.takes(RotationSchema(), example={"overlap": 3600})
+@endpoints.gives(200, RotatedView())
+def rotate(body: dict[str, Any], endpoint_id: str) -> dict[str, Any]:
+    """Change an endpoint's secret.
+
+    The one before it goes on signing for `overlap` seconds (86400, in the format `wavespeed` 0), so that the
+    receiver can change when it likes. At most 10 are live at once.
+    """
+    return secrets_shown(here().endpoints.rotate(caller().workspace, endpoint_id, **body))
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -91,6 +108,12 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "rate": endpoint.rate or None,
         "created_at": timestamp(endpoint.created_at),
     }
+
+
+def secrets_shown(secrets: Secrets) -> dict[str, Any]:
+    """As `SecretView` and `RotatedView` dump them."""
+    previous = [{"secret": text, "expires_at": timestamp(at)} for text, at in secrets.previous]
+    return {"secret": secrets.newest, "previous": previous}
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:

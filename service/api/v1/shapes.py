@@ -132,10 +132,34 @@ class NewEndpointView(EndpointView):
     secret = _string("The signing secret.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
 
+class EndingView(Strict):
+    """A secret before the present one."""
+
+    expires_at = _at("Until then it signs as well.")
+
+
+class PreviousSecretView(EndingView):
+    """A secret before the present one, as it is."""
+
+    secret = _string("The secret.", "whsec_plJ3nmyCDGBKInavdOK15jsl")
+
+
 class SecretView(Strict):
-    """An endpoint's signing secret."""
+    """A signing secret, and those before it that sign as well."""
 
     secret = _string("The signing secret.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    previous = fields.List(
+        fields.Nested(PreviousSecretView), metadata={"description": "Those before it, newest first."}
+    )
+
+
+class RotatedView(Strict):
+    """The secret that signs from now on, and when those before it end."""
+
+    secret = _string("The signing secret.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    previous = fields.List(
+        fields.Nested(EndingView), metadata={"description": "Those before it, newest first."}
+    )
 
 
 class StepView(Strict):

@@ -42,7 +42,7 @@ def test_the_secret_is_shown_only_where_it_is_asked_for(call, endpoint):
     assert made["secret"] == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     assert "secret" not in call.get(f"/v1/endpoints/{made['id']}")
     assert "secret" not in call.get("/v1/endpoints")["data"][0]
-    assert call.get(f"/v1/endpoints/{made['id']}/secret") == {"secret": made["secret"]}
+    assert call.get(f"/v1/endpoints/{made['id']}/secret") == {"secret": made["secret"], "previous": []}
 
 
 def test_a_change_touches_what_it_names_alone(call, endpoint):
