@@ -27,8 +27,13 @@ DELIVERY_EXHAUSTED: Final = "delivery.exhausted"
 OPERATIONAL: Final = frozenset({ENDPOINT_DISABLED, ENDPOINT_RECOVERED, DELIVERY_EXHAUSTED})
 """Those that tell of the deliveries themselves; they belong to no job."""
 
-ATTEMPT_ERRORS: Final = ("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large")
-"""Why no answer came to an attempt."""
+INTERRUPTED: Final = "interrupted"
+"""The error of an attempt whose process ended before it could say more."""
+ATTEMPT_ERRORS: Final = (
+    *("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large"),
+    INTERRUPTED,
+)
+"""Why no answer came to an attempt, or none that counts."""
 
 # What the examples are made of.
 EVENT_ID: Final = "evt_1s61mgnh4k3b9v8a7cqz2x"

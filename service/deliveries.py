@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from service import backoff, events, rediskeys
 from service.endpoints import Endpoints
 from service.errors import NotFound
 from service.records import Attempt, Delivery, Endpoint
-from service.sender import Outcome, Request
+from service.sender import ANSWER_KEPT, Outcome, Request
 from service.signing import sign_v1, sign_v3
 from service.signingsecrets import Secrets
 from service.store import Store, Word
@@ -179,7 +180,7 @@ def judge(
     if outcome.delivered:
         return Verdict("d", Attempt(at, outcome.status, None, outcome.duration_ms, phases))
     attempt = Attempt(at, outcome.status, outcome.error, outcome.duration_ms, phases, outcome.detail)
-    answer = outcome.answer.decode("utf-8", "replace")
+    answer = _text(outcome.answer)
     if outcome.error is None and outcome.status == GONE:
         return Verdict("g", attempt, answer)
     asked = None
@@ -189,10 +190,16 @@ def judge(
     return Verdict("s" if stops and word == "x" else word, attempt, answer)
 
 
+def _text(answer: bytes) -> str:
+    # What stands for a byte that is no UTF-8 is three bytes long.
+    text = answer.decode("utf-8", "replace").encode()
+    return text[:ANSWER_KEPT].decode("utf-8", "ignore")
+
+
 def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float | None = None) -> str:
     """The word for a failed attempt: when the next one is due, or that there is none."""
     delay = backoff.delay(schedule, attempt, jitter, asked)
-    return "x" if delay is None else f"r{int(delay * 1000)}"
+    return "x" if delay is None else f"r{math.ceil(delay * 1000)}"
 
 
 def delivery_id(event: str, endpoint: str) -> str:
@@ -226,12 +233,12 @@ class Deliveries:
         return Delivery.from_line(event, endpoint, line, off=off == b"1")
 
     def answers(self, event: str, endpoint: str) -> dict[int, str]:
-        """The first answer and the last of a delivery that is not made, by the attempt's number."""
+        """The first answer and the last of a delivery that is not made, by when their attempts were."""
         (kept,) = self.store.read(
             lambda pipe: pipe.hmget(rediskeys.event(event), f"first:{endpoint}", f"last:{endpoint}")
         )
         pairs = (each.decode("utf-8", "replace").split("|", 1) for each in kept if each)
-        return {int(number): answer for number, answer in pairs}
+        return {int(at): answer for at, answer in pairs}
 
     def of_events(self, events_: list[str]) -> list[tuple[str, list[Delivery]]]:
         """Every delivery of each event, with the job it is about, in one round trip."""

@@ -124,7 +124,8 @@ def event(event_id: str) -> str:
     """hash: doc (body), ws, job, seq, entry (in the stream), open (what is owed), <endpoint> -> line.
 
     ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
-    first:<endpoint> and last:<endpoint>: "attempt|answer" of a delivery that was not made; until it is.
+    first:<endpoint> and last:<endpoint>: "when the attempt was|answer" of a delivery that was not made; until
+    it is.
     """
     return f"{PREFIX}event:{event_id}"
 

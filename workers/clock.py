@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Self, TypeVar
 
+from schemas.eventtypes import INTERRUPTED
 from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
@@ -39,7 +40,6 @@ RECALL_EVERY = 300.0
 RECALL_AT_ONCE = 50
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})
 """The state of the jobs that a task is about; whoever is due and in another has no business there."""
-INTERRUPTED = "interrupted"
 MOST_ATTEMPTS = 50
 """As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000

@@ -208,8 +208,8 @@ class Forwarder:
         if endpoint is None:
             self._outcomes.extend(claim.outcome("c"))
         elif not endpoint.active:
-            # Claimed just before it was paused or disabled.
-            self._outcomes.extend(claim.outcome("u"))
+            # Claimed just before it was paused or disabled, or the store does not know that it is.
+            self._outcomes.extend(claim.outcome("u1000"))
         elif wait := self._hosts.wait(host_of(endpoint.url)):
             self._outcomes.extend(claim.outcome(f"u{wait}"))
         else:
@@ -222,7 +222,7 @@ class Forwarder:
             logging.getLogger(__name__).warning(
                 "delivery.unsignable", extra={"endpoint": endpoint.id, "why": error.detail}
             )
-            self._outcomes.extend(claim.outcome("b60000"))
+            self._outcomes.extend(claim.outcome("u60000"))
             return
         if request is None:
             self._outcomes.extend(claim.outcome("c"))

@@ -5,21 +5,24 @@
 --          then events that wait for their fan-out and are in no stream, and after a '' those of many deliveries
 local cursor, count, large, within = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local MANY = 500
--- When the last attempt of a log was: milliseconds have 13 digits until the year 2286.
-local LAST = '.*%[(' .. string.rep('%d', 13) .. '),'
 local now = clock()
 local put, lost, larges, seen, groups, paces = 0, {}, {}, {}, {}, {}
 
 -- When a delivery whose place was lost is due: as the service's own schedule has it, and never later than that.
 local function due(attempts, log)
-  local last, delay = tonumber(string.match(log, LAST)), tonumber(ARGV[5 + attempts] or '0')
+  local read, rows = pcall(cjson.decode, '[' .. log .. ']')
+  local last, delay = read and rows[1] and tonumber(rows[#rows][1]), tonumber(ARGV[5 + attempts] or '0')
   if not last then return now end
   return math.max(now, math.min(last, now) + delay)
 end
 
 local function tend(ws, event, seq, ep, line)
-  local state, attempts, holder, log = string.match(line, '^([pr])|(%d+)|([^|]*)|(.*)$')
+  local state, attempts, holder, log = string.match(line, '^([prh])|(%d+)|([^|]*)|(.*)$')
   if not state then return false end
+  if state == 'h' then
+    -- Held as it once was, in no queue; now it waits, and an endpoint that is off gets nothing.
+    redis.call('HSET', K.event(event), ep, 'r|' .. attempts .. '||' .. log)
+  end
   paces[ep] = paces[ep] or pace(ep)
   if paces[ep].ordered then
     put = put + redis.call('ZADD', K.line(ep), 'NX', seq, event)

@@ -27,17 +27,18 @@ local function note(log, item)
   return log .. ',' .. item
 end
 
--- The first answer and the last are kept until it is delivered.
-local function keep_answer(key, words, ep, attempts, word, answer)
+-- The first answer and the last are kept until it is delivered, each with when its attempt was.
+local function keep_answer(key, words, ep, log, item, word, answer)
   if word == 'd' then
-    if attempts > 1 then
+    if log ~= '' then
       local gone = unsaid[key] or {}
       unsaid[key] = gone
       gone[#gone + 1], gone[#gone + 2] = 'first:' .. ep, 'last:' .. ep
     end
-  elseif answer ~= '' then
-    words[#words + 1] = (attempts == 1 and 'first:' or 'last:') .. ep
-    words[#words + 1] = attempts .. '|' .. answer
+  elseif answer ~= '' and item ~= '' then
+    local first = redis.call('HEXISTS', key, 'first:' .. ep) == 0
+    words[#words + 1] = (first and 'first:' or 'last:') .. ep
+    words[#words + 1] = string.match(item, '^%[(%d+)') .. '|' .. answer
   end
 end
 
@@ -138,7 +139,7 @@ for i = 1, #ARGV, 6 do
           closed[event] = (closed[event] or 0) + 1
         end
         if word == 'x' or word == 's' then tell('exhausted', ws, ep, event, attempts, item, answer) end
-        keep_answer(key, words, ep, attempts, word, answer)
+        keep_answer(key, words, ep, log, item, word, answer)
       end
       fresh[pair] = state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item)
       words[#words + 1] = ep

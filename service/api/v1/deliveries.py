@@ -43,7 +43,7 @@ def show(delivery_id: str) -> dict[str, Any]:
 
 
 def shown(row: Sent, answers: Mapping[int, str] = NO_ANSWERS) -> dict[str, Any]:
-    """As `DeliveryView` dumps it; ``answers`` by the attempt's number."""
+    """As `DeliveryView` dumps it; ``answers`` by when the attempt was."""
     delivery = row.delivery
     return {
         "id": id_of(delivery.event, delivery.endpoint),
@@ -52,9 +52,7 @@ def shown(row: Sent, answers: Mapping[int, str] = NO_ANSWERS) -> dict[str, Any]:
         "job": row.job,
         "state": delivery.state.value,
         "attempt_count": delivery.attempt_count,
-        "attempts": [
-            _attempt(each, answers.get(number)) for number, each in enumerate(delivery.attempts, start=1)
-        ],
+        "attempts": [_attempt(each, answers.get(each.at)) for each in delivery.attempts],
     }
 
 
