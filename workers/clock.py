@@ -43,6 +43,8 @@ CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCE
 MOST_ATTEMPTS = 50
 """As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
+TELL_BUDGET = 0.2
+"""Seconds of a pass for what is told of endpoints."""
 LEAVING_BUDGET = 0.05
 """Seconds of a pass for what waited for deleted endpoints."""
 TIDY_EVERY = 60.0
@@ -65,6 +67,7 @@ class Clock:
     _next_recall: float = 0.0
     _next_tidy: float = 0.0
     _recalled: int = 0
+    _owing: int = 0
     _silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -246,9 +249,9 @@ class Clock:
             self.service.store.write(lambda pipe: pipe.zrem(zset, *stray))
         return [each for each in ids if each not in stray]
 
-    def _due(self, zset: str, before: int) -> list[str]:
+    def _due(self, zset: str, before: int, start: int = 0) -> list[str]:
         (ids,) = self.service.store.read(
-            lambda pipe: pipe.zrangebyscore(zset, "-inf", before, 0, DUE_AT_ONCE)
+            lambda pipe: pipe.zrangebyscore(zset, "-inf", before, start, DUE_AT_ONCE)
         )
         return [each.decode() for each in ids]
 
@@ -256,7 +259,7 @@ class Clock:
 
     def tell(self) -> None:
         """What happened to endpoints, to whoever wants to know; those that only fail are disabled."""
-        self.service.health.tell()
+        self.service.health.tell(TELL_BUDGET)
         self.service.health.disable_failing()
 
     def tidy_endpoints(self) -> None:
@@ -277,15 +280,21 @@ class Clock:
         forgotten = self.service.time() - UPSTREAM_KEPT_MS
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)
-        for job_id in self._due(rediskeys.FINAL, before):
-            job = self.service.jobs.get_all([job_id])[0]
-            if job is None:
-                self._forget(rediskeys.FINAL, job_id)
-                continue
-            if job.copies:
-                self._discard_later(job)
-            args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
-            self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])
+        due = self._due(rediskeys.FINAL, before, self._owing)
+        owing = sum(not self._prune(job_id) for job_id in due)
+        # Those that something is owed of stand before the others: the next pass goes on behind them.
+        self._owing = self._owing + owing if len(due) == DUE_AT_ONCE else 0
+
+    def _prune(self, job_id: str) -> bool:
+        """False: something of it is owed."""
+        job = self.service.jobs.get_all([job_id])[0]
+        if job is None:
+            self._forget(rediskeys.FINAL, job_id)
+            return True
+        if job.copies:
+            self._discard_later(job)
+        args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+        return bool(self.service.store.run(PRUNE, args, [rediskeys.job(job.id)]))
 
     def _discard_later(self, job: Job) -> None:
         """Noted before the record goes: nothing else would know of the job's copies then."""

@@ -16,6 +16,12 @@ local function due(attempts, log)
   return math.max(now, math.min(last, now) + delay)
 end
 
+-- A deleted one that was ordered is not known as such.
+local function waits(ep, event)
+  return redis.call('ZSCORE', K.wait(ep), event) or redis.call('ZSCORE', K.late(ep), event)
+    or not paces[ep].known and redis.call('ZSCORE', K.line(ep), event)
+end
+
 local function tend(ws, event, seq, ep, line)
   local state, attempts, holder, log = string.match(line, '^([prh])|(%d+)|([^|]*)|(.*)$')
   if not state then return false end
@@ -29,7 +35,7 @@ local function tend(ws, event, seq, ep, line)
   end
   if holder ~= '' then
     put = put + redis.call('ZADD', K.FLIGHT, 'NX', now, event .. ' ' .. ep)
-  elseif not (paces[ep].ordered or redis.call('ZSCORE', K.wait(ep), event) or redis.call('ZSCORE', K.late(ep), event)) then
+  elseif not (paces[ep].ordered or waits(ep, event)) then
     put = put + redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), due(tonumber(attempts), log), event)
   end
   seen[ws] = seen[ws] or {}
@@ -110,18 +116,26 @@ else
   for i = 1, #found[2], 2 do mend(found[2][i]) end
 end
 
+-- Whether nothing would try it when it can be tried: it has no turn, waits for an outcome with nothing under way, or
+-- for a time that is past its own by more than an ordered endpoint ever waits before it looks again.
+local function is_astray(ep, at, wanted)
+  if not wanted then return not paces[ep].known and not redis.call('ZSCORE', K.LEAVING, ep) end
+  if not at then return true end
+  return wanted ~= '+inf' and tonumber(at) > math.max(wanted, now) + 2000
+end
+
 for ws, eps in pairs(seen) do
   for ep in pairs(eps) do
-    local at = redis.call('ZSCORE', K.due(ws), ep)
     local wanted = next_try(ep, paces[ep], flying(ws, ep), now, SHARE)
-    -- At its limit (+inf) without an attempt under way, nothing would ever take it from there.
-    if wanted and (not at or (at == 'inf' and wanted ~= '+inf')) then
+    if is_astray(ep, redis.call('ZSCORE', K.due(ws), ep), wanted) then
       place(ws, ep, now, paces[ep])
       put = put + 1
     end
   end
   local first = redis.call('ZRANGE', K.due(ws), 0, 0, 'WITHSCORES')[2]
-  if first and first ~= 'inf' then put = put + redis.call('ZADD', K.TURNS, 'LT', 'CH', first, ws) end
+  if first and first ~= 'inf' then
+    put = put + redis.call('ZADD', K.TURNS, 'LT', 'CH', math.max(now, tonumber(first)), ws)
+  end
 end
 
 local answer = {next, put, unpack(lost)}
