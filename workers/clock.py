@@ -21,7 +21,7 @@ from service.bootstrap import Service, begin, boottime
 from service.errors import HookreelError, NotFound, Unavailable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
-from service.records import Attempt, Job
+from service.records import INTERRUPTED, Attempt, Job
 from service.store import PRUNE, Word
 from service.submitting import UNKNOWNS_THAT_PAUSE
 from service.timekeeping import Jumps
@@ -39,12 +39,13 @@ RECALL_EVERY = 300.0
 RECALL_AT_ONCE = 50
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})
 """The state of the jobs that a task is about; whoever is due and in another has no business there."""
-INTERRUPTED = "interrupted"
 MOST_ATTEMPTS = 50
 """As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
 LEAVING_BUDGET = 0.05
 """Seconds of a pass for what waited for deleted endpoints."""
+REPLAY_BUDGET = 0.05
+"""Seconds of a pass for replays of many events."""
 TIDY_EVERY = 60.0
 WINDOW_BUDGET = 0.008
 """Seconds of a pass; a window that is larger than that is gone through in several."""
@@ -97,6 +98,7 @@ class Clock:
             self.archive,
             self.tell,
             self.tidy_endpoints,
+            self.replay,
             self.prune,
         ):
             self._attempt(part)
@@ -266,14 +268,19 @@ class Clock:
             self._next_tidy = self.monotonic() + TIDY_EVERY
             self.service.health.cancel_held(self.service.time())
 
+    def replay(self) -> None:
+        """What endpoints are to be sent again, or have missed, a little each pass."""
+        self.service.replays.advance(REPLAY_BUDGET)
+
     # -- old records ------------------------------------------------------------------------------------
 
     def _forget(self, zset: str, job_id: str) -> None:
         self.service.store.write(lambda pipe: pipe.zrem(zset, job_id))
 
     def prune(self) -> None:
-        """Final jobs and other events older than the retention, of which nothing is owed."""
+        """Final jobs, other events and replays older than the retention, of which nothing is owed."""
         self.service.health.forget_odd(self.service.time())
+        self.service.replays.forget(self.service.time())
         forgotten = self.service.time() - UPSTREAM_KEPT_MS
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)

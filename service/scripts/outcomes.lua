@@ -27,27 +27,27 @@ local function note(log, item)
   return log .. ',' .. item
 end
 
--- The first answer and the last are kept until it is delivered.
-local function keep_answer(key, words, ep, attempts, word, answer)
+-- The first answer and the last are kept until it is delivered, each with when its attempt was.
+local function keep_answer(key, words, ep, log, item, word, answer)
   if word == 'd' then
-    if attempts > 1 then
+    if log ~= '' then
       local gone = unsaid[key] or {}
       unsaid[key] = gone
       gone[#gone + 1], gone[#gone + 2] = 'first:' .. ep, 'last:' .. ep
     end
-  elseif answer ~= '' then
-    words[#words + 1] = (attempts == 1 and 'first:' or 'last:') .. ep
-    words[#words + 1] = attempts .. '|' .. answer
+  elseif answer ~= '' and item ~= '' then
+    words[#words + 1] = (log == '' and 'first:' or 'last:') .. ep
+    words[#words + 1] = string.match(item, '^%[(%d+)') .. '|' .. answer
   end
 end
 
-local function wait_again(ep, event, attempts, at)
+local function wait_again(ep, event, state, at)
   local s = paced(ep)
   if s.ordered then
     s.next = at
     redis.call('HSET', K.endpoint(ep), 'next', at)
   else
-    redis.call('ZADD', attempts == 0 and K.wait(ep) or K.late(ep), at, event)
+    redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), at, event)
   end
 end
 
@@ -122,14 +122,14 @@ for i = 1, #ARGV, 6 do
         touched[ep] = ws
         if word == 'r' or word == 'b' then
           state = 'r'
-          wait_again(ep, event, attempts, now + delay)
+          wait_again(ep, event, state, now + delay)
         elseif word == 'u' then
           attempts = attempts - 1
-          if attempts == 0 then state = 'p' end
-          wait_again(ep, event, attempts, now + delay)
+          if attempts == 0 and log == '' then state = 'p' end
+          wait_again(ep, event, state, now + delay)
         elseif word == 'g' or word == 's' then
           state = 'r'
-          wait_again(ep, event, attempts, now)
+          wait_again(ep, event, state, now)
           switch_off(ep)
           tell(word == 'g' and 'gone' or 'stopped', ws, ep, event, attempts, item, answer)
         else
@@ -138,7 +138,7 @@ for i = 1, #ARGV, 6 do
           closed[event] = (closed[event] or 0) + 1
         end
         if word == 'x' or word == 's' then tell('exhausted', ws, ep, event, attempts, item, answer) end
-        keep_answer(key, words, ep, attempts, word, answer)
+        keep_answer(key, words, ep, log, item, word, answer)
       end
       fresh[pair] = state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item)
       words[#words + 1] = ep
