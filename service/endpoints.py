@@ -262,9 +262,13 @@ class Directory:
 
 def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:
     """Whether an event is the endpoint's own: type, channel, and not older than the endpoint."""
+    return seq > endpoint.since and matches(endpoint, kind, channel)
+
+
+def matches(endpoint: Endpoint, kind: str, channel: str) -> bool:
+    """Whether an event is of the endpoint's types and channels, whenever it happened."""
     return (
-        seq > endpoint.since
-        and kind in endpoint.event_types
+        kind in endpoint.event_types
         # The vendor calls back for ends only, so its format carries nothing else.
         and (endpoint.format != "wavespeed" or kind in FINAL_TYPES)
         # What tells of deliveries happens in no channel.

@@ -35,13 +35,18 @@ _TOLD_BY: Mapping[str, str] = MappingProxyType(
 )
 """The notes of which nothing comes but an event."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+FAILURES_THAT_OPEN = 5
+"""As scripts/pace.lua has it."""
 _GROWTH = 1.2
 """Of the tally's buckets, from one to the next."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the last seven days. ``p50`` and ``p95``: ms that a delivery took, to a tenth; None without any."""
+    """Of the last seven days. ``p50`` and ``p95``: ms that a delivery took, to a tenth; None without any.
+
+    ``circuit``: open while one attempt at a time decides whether the others may follow.
+    """
 
     delivered: int = 0
     failed: int = 0
@@ -52,6 +57,7 @@ class Statistics:
     in_flight: int = 0
     failures_in_a_row: int = 0
     last_failure: Attempt | None = None
+    circuit: str = "closed"
 
     @property
     def success_rate(self) -> float | None:
@@ -134,7 +140,9 @@ class Health:
 
     def _tell_exhausted(self, told: _Told, note: Mapping[str, Any]) -> None:
         (doc,) = self.store.read(lambda pipe: pipe.hget(rediskeys.event(note["event"]), "doc"))
-        kind = json.loads(events.body_of(doc))["type"] if doc else ""
+        if doc is None:
+            return  # somebody has deleted it
+        kind = json.loads(events.body_of(doc))["type"]
         # Of what tells of deliveries nothing is told, or it would never end.
         if kind not in OPERATIONAL:
             more = {
@@ -244,6 +252,7 @@ class Health:
             in_flight=in_flight,
             failures_in_a_row=int(fails or 0),
             last_failure=Attempt.from_row(json.loads(failed)) if failed else None,
+            circuit="open" if int(fails or 0) >= FAILURES_THAT_OPEN and not endpoint.ordered else "closed",
         )
 
 

@@ -47,6 +47,8 @@ TELL_BUDGET = 0.2
 """Seconds of a pass for what is told of endpoints."""
 LEAVING_BUDGET = 0.05
 """Seconds of a pass for what waited for deleted endpoints."""
+REPLAY_BUDGET = 0.05
+"""Seconds of a pass for replays of many events."""
 TIDY_EVERY = 60.0
 WINDOW_BUDGET = 0.008
 """Seconds of a pass; a window that is larger than that is gone through in several."""
@@ -100,6 +102,7 @@ class Clock:
             self.archive,
             self.tell,
             self.tidy_endpoints,
+            self.replay,
             self.prune,
         ):
             self._attempt(part)
@@ -269,14 +272,19 @@ class Clock:
             self._next_tidy = self.monotonic() + TIDY_EVERY
             self.service.health.cancel_held(self.service.time())
 
+    def replay(self) -> None:
+        """What endpoints are to be sent again, or have missed, a little each pass."""
+        self.service.replays.advance(REPLAY_BUDGET)
+
     # -- old records ------------------------------------------------------------------------------------
 
     def _forget(self, zset: str, job_id: str) -> None:
         self.service.store.write(lambda pipe: pipe.zrem(zset, job_id))
 
     def prune(self) -> None:
-        """Final jobs and other events older than the retention, of which nothing is owed."""
+        """Final jobs, other events and replays older than the retention, of which nothing is owed."""
         self.service.health.forget_odd(self.service.time())
+        self.service.replays.forget(self.service.time())
         forgotten = self.service.time() - UPSTREAM_KEPT_MS
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from service.bootstrap import VERSION, Service, begin
+from service.bootstrap import USER_AGENT, Service, begin
 from service.connection import LOST
 from service.deliveries import Claim, Mailroom, host_of, judge
 from service.errors import HookreelError, StoreUnavailable, Unavailable
@@ -308,9 +308,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
     service = begin("forwarder")
     settings = service.settings
-    agent = f"Hookreel/{VERSION}"
-    sender = Sender(service.policy, agent)
-    mailroom = Mailroom(service.store, service.endpoints, time.time, agent)
+    sender = Sender(service.policy, USER_AGENT)
+    mailroom = Mailroom(service.store, service.endpoints, time.time, USER_AGENT)
     attempts = AttemptLog(settings.log_level)
     forwarder = Forwarder(service, sender, mailroom, service.incarnation, random.random, attempts)
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -42,13 +42,13 @@ local function keep_answer(key, words, ep, log, item, word, answer)
   end
 end
 
-local function wait_again(ep, event, attempts, at)
+local function wait_again(ep, event, state, at)
   local s = paced(ep)
   if s.ordered then
     s.next = at
     redis.call('HSET', K.endpoint(ep), 'next', at)
   else
-    redis.call('ZADD', attempts == 0 and K.wait(ep) or K.late(ep), at, event)
+    redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), at, event)
   end
 end
 
@@ -137,14 +137,14 @@ for i = 1, #ARGV, 6 do
         word = meaning(word, ep)
         if word == 'r' or word == 'b' then
           state = 'r'
-          wait_again(ep, event, attempts, now + delay)
+          wait_again(ep, event, state, now + delay)
         elseif word == 'u' then
           attempts = attempts - 1
-          if attempts == 0 then state = 'p' end
-          wait_again(ep, event, attempts, now + delay)
+          if attempts == 0 and log == '' then state = 'p' end
+          wait_again(ep, event, state, now + delay)
         elseif word == 'g' or word == 's' then
           state = 'r'
-          wait_again(ep, event, attempts, now)
+          wait_again(ep, event, state, now)
           halt(word == 'g' and 'gone' or 'stopped', ws, ep, event, attempts, item, answer)
         else
           state = word

@@ -77,3 +77,16 @@ local function place(ws, ep, now, s, share, served)
     redis.call('ZADD', K.TURNS, 'LT', math.max(at, now), ws)
   end
 end
+
+-- A delivery is owed no more: out of what waits for the endpoint. Whoever was behind it in an ordered one is next.
+local function leave(ws, ep, event, now)
+  local s = pace(ep)
+  redis.call('ZREM', K.wait(ep), event)
+  redis.call('ZREM', K.late(ep), event)
+  if s.next > 0 and redis.call('ZRANK', K.line(ep), event) == 0 then
+    s.next = 0
+    redis.call('HDEL', K.endpoint(ep), 'next')
+  end
+  redis.call('ZREM', K.line(ep), event)
+  place(ws, ep, now, s)
+end

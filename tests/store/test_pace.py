@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -54,6 +55,11 @@ def is_open(service: Service, endpoint: Endpoint) -> bool:
     return bool(due) and f"{due:.0f}" == runtime(service, endpoint, "probe")
 
 
+def rests(service: Service, endpoint: Endpoint, rest: int) -> bool:
+    """Whether it is not tried for so many milliseconds."""
+    return is_open(service, endpoint) and runtime(service, endpoint, "rest") == str(rest)
+
+
 # -- the circuit ------------------------------------------------------------------------------------------
 
 
@@ -76,11 +82,7 @@ def test_five_failures_in_a_row_open_the_circuit_and_a_success_lets_everything_t
             )
             pass_time(service, rest / 1000, forwarder)
             receiver.wait_for(tried + probes)
-            assert eventually(
-                lambda rest=2 * rest: (
-                    is_open(service, endpoint) and runtime(service, endpoint, "rest") == str(rest)
-                )
-            )
+            assert eventually(partial(rests, service, endpoint, 2 * rest))
         receiver.status = 200
         pass_time(service, 8, forwarder)
         receiver.wait_for(30)

@@ -476,7 +476,7 @@ def test_what_an_older_release_held_is_shown_as_held_and_goes_out_when_the_endpo
     service: Service, order: Orders, word: Words, receiver: Receiver
 ) -> None:
     endpoint, _ = subscribe(service, receiver.url)
-    service.endpoints.disable("default", endpoint.id, "gone")
+    service.endpoints.disable(endpoint.id, "gone")
     job = finished(service, order(), word())
     fanned_out(service, job, endpoint, "h|1||[1758798328000,410,null,12]")
     client = service.store.client
@@ -496,7 +496,7 @@ def test_an_endpoint_that_is_disabled_without_the_scripts_knowing_is_not_asked_f
     service: Service, order: Orders, word: Words, receiver: Receiver
 ) -> None:
     endpoint, _ = subscribe(service, receiver.url)
-    service.endpoints.disable("default", endpoint.id, "gone")
+    service.endpoints.disable(endpoint.id, "gone")
     # As a release left it in which only the record said so.
     service.store.client.hdel(rediskeys.endpoint(endpoint.id), "off")
     with scheduled(service):

@@ -120,7 +120,7 @@ def test_an_example_is_complete_and_keeps_its_schema(kind):
     assert faults(kind, shown) == []
     assert shown["type"] == kind
     assert undescribed(TYPES[kind].schema, shown) == []
-    assert set(TYPES[kind].data["properties"]) - set(shown["data"]) <= {"supersedes", "maybe_billed"}
+    assert set(TYPES[kind].data["properties"]) - set(shown["data"]) <= {"supersedes", "maybe_billed", "test"}
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
