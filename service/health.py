@@ -25,7 +25,7 @@ from service.store import CANCEL, FORGET, Change, StaleRecord, Store, Word
 DAY_MS = 86_400_000
 DAYS = 7
 AT_ONCE = 100
-CANCELLED_AT_ONCE = 500
+CANCELLED_AT_ONCE = 150
 GONE = "it answered 410 Gone"
 STOPPED = "a delivery is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
 FAILING = "nothing was delivered to it for too long"
