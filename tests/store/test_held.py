@@ -120,9 +120,9 @@ def test_what_is_held_is_cancelled_after_its_retention(service: Service, endpoin
     young = happen(service, 2)
     fan_out(service)
     pass_time(service, 15 * DAY - 60)
-    assert service.health.cancel_held(now(service)) == 0
+    assert service.health.cancel_held(now(service), 1) == 0
     pass_time(service, 120)
-    assert service.health.cancel_held(now(service)) == 3
+    assert service.health.cancel_held(now(service), 1) == 3
     assert states(service, endpoint, old) == {DeliveryState.CANCELLED}
     assert states(service, endpoint, young) == HELD
     change(service, endpoint, paused=False)
@@ -137,7 +137,7 @@ def test_what_is_not_held_is_never_too_old(service: Service, endpoint: Endpoint)
     ids = happen(service, 3)
     fan_out(service)
     pass_time(service, 100 * DAY)
-    assert service.health.cancel_held(now(service)) == 0
+    assert service.health.cancel_held(now(service), 1) == 0
     assert service.health.cancel_left(1) == 0
     assert states(service, endpoint, ids) == {DeliveryState.PENDING}
 
@@ -147,7 +147,7 @@ def test_what_no_index_tells_the_age_of_is_not_taken_for_old(service: Service, e
     ids = happen(service, 2)
     fan_out(service)
     service.store.client.delete(rediskeys.OPEN_EVENTS)
-    assert service.health.cancel_held(now(service)) == 0
+    assert service.health.cancel_held(now(service), 1) == 0
     assert states(service, endpoint, ids) == HELD
 
 
@@ -157,7 +157,7 @@ def test_what_is_under_way_is_not_cancelled_with_what_is_held(service: Service, 
     pass_time(service, 40 * DAY)
     assert claim(service) == [event]
     change(service, endpoint, paused=True)
-    assert service.health.cancel_held(now(service)) == 0
+    assert service.health.cancel_held(now(service), 1) == 0
     record(service, endpoint, event, "r0")
     assert states(service, endpoint, [event]) == HELD
     change(service, endpoint, paused=False)
