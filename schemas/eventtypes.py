@@ -228,7 +228,7 @@ def _prediction(**properties: Schema) -> Schema:
 
 def _last_attempt(status: int, answer: str) -> Schema:
     properties = {
-        "at": _at("When it ended."),
+        "at": _at("When it was sent."),
         "status": _typed(["integer", "null"], "The HTTP status; null when no answer came.", status),
         "error": _text_or_null("Why no answer came; null when one did.", None, enum=[*ATTEMPT_ERRORS, None]),
         "duration_ms": _whole("How long it took.", 41),

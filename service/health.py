@@ -25,7 +25,7 @@ from service.store import CANCEL, FORGET, Change, StaleRecord, Store, Word
 DAY_MS = 86_400_000
 DAYS = 7
 AT_ONCE = 100
-CANCELLED_AT_ONCE = 500
+CANCELLED_AT_ONCE = 150
 GONE = "it answered 410 Gone"
 STOPPED = "a delivery is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
 FAILING = "nothing was delivered to it for too long"
@@ -190,26 +190,32 @@ class Health:
         deadline, cancelled = self.monotonic() + budget, 0
         (leaving,) = self.store.read(lambda pipe: pipe.zrange(rediskeys.LEAVING, 0, AT_ONCE))
         for each in leaving:
-            endpoint = each.decode()
-            done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
-            while done == CANCELLED_AT_ONCE and self.monotonic() < deadline:
-                cancelled += done
-                done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
+            done, all_of_it = self._cancel(each.decode(), "+inf", deadline)
             cancelled += done
-            if done == CANCELLED_AT_ONCE:
+            if not all_of_it:
                 break
             self._done("zrem", rediskeys.LEAVING, each)
         return cancelled
 
-    def cancel_held(self, now: int) -> int:
-        """What was held for as long as that may be; how many were cancelled."""
-        before, cancelled = now - int(self.held_retention * 1000), 0
+    def cancel_held(self, now: int, budget: float) -> int:
+        """What was held for as long as that may be, for about ``budget`` seconds; how many were cancelled."""
+        deadline, cancelled = self.monotonic() + budget, 0
+        before = now - int(self.held_retention * 1000)
         (names,) = self.store.read(lambda pipe: pipe.smembers(rediskeys.WORKSPACES))
         for name in names:
             for endpoint in self.endpoints.list(name.decode()):
                 if not endpoint.active:
-                    cancelled += self.store.run(CANCEL, [endpoint.id, CANCELLED_AT_ONCE, before])
+                    cancelled += self._cancel(endpoint.id, before, deadline)[0]
         return cancelled
+
+    def _cancel(self, endpoint: str, before: Word, deadline: float) -> tuple[int, bool]:
+        """How many, and whether that was all."""
+        cancelled = 0
+        while True:
+            done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, before])
+            cancelled += done
+            if done < CANCELLED_AT_ONCE or self.monotonic() >= deadline:
+                return cancelled, done < CANCELLED_AT_ONCE
 
     def forget_odd(self, now: int) -> int:
         """Events that are about no job and older than the retention, when nothing of them is owed."""

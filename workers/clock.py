@@ -46,7 +46,7 @@ UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
 TELL_BUDGET = 0.2
 """Seconds of a pass for what is told of endpoints."""
 LEAVING_BUDGET = 0.05
-"""Seconds of a pass for what waited for deleted endpoints."""
+"""Seconds of a pass for what waited for deleted endpoints, and for what was held for too long."""
 REPLAY_BUDGET = 0.05
 """Seconds of a pass for replays of many events."""
 TIDY_EVERY = 60.0
@@ -268,9 +268,11 @@ class Clock:
     def tidy_endpoints(self) -> None:
         """What waited for deleted endpoints, a little each pass; what was held for too long, now and then."""
         self.service.health.cancel_left(LEAVING_BUDGET)
-        if self.monotonic() >= self._next_tidy:
+        if self.monotonic() < self._next_tidy:
+            return
+        # Where there were some, there may be more.
+        if not self.service.health.cancel_held(self.service.time(), LEAVING_BUDGET):
             self._next_tidy = self.monotonic() + TIDY_EVERY
-            self.service.health.cancel_held(self.service.time())
 
     def replay(self) -> None:
         """What endpoints are to be sent again, or have missed, a little each pass."""

@@ -2,7 +2,7 @@
 -- ARGV     endpoint, how many, and until when their events happened in ms ('+inf': all)
 -- returns  how many were taken away; fewer than asked for: no more are there
 local ep, count, before = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local taken = 0
+local taken, closed = 0, {}
 
 -- Whether it waits no more: what is under way stands in an ordered endpoint's line until its outcome.
 local function cancel(event)
@@ -12,7 +12,7 @@ local function cancel(event)
   if holder ~= '' then return false end
   redis.call('HSET', key, ep, 'c|' .. attempts .. '||' .. log)
   if attempts ~= '0' then redis.call('HDEL', key, 'first:' .. ep, 'last:' .. ep) end
-  if redis.call('HINCRBY', key, 'open', -1) <= 0 then redis.call('ZREM', K.OPEN_EVENTS, event) end
+  if redis.call('HINCRBY', key, 'open', -1) <= 0 then closed[#closed + 1] = event end
   return true
 end
 
@@ -34,4 +34,5 @@ for _, list in ipairs({K.wait(ep), K.late(ep), K.line(ep)}) do
   taken = taken + #gone
   if taken >= count then break end
 end
+if #closed > 0 then redis.call('ZREM', K.OPEN_EVENTS, unpack(closed)) end
 return taken

@@ -11,10 +11,11 @@ from typing import Any
 from schemas.eventtypes import COMPLETED
 from schemas.states import DeliveryState
 from service import events, rediskeys
-from service.bootstrap import Service
+from service.bootstrap import Service, boottime
 from service.deliveries import delivery_id
 from service.records import Delivery, Endpoint
 from service.store import CLAIM, COMMIT, EXPAND, OUTCOMES, Change, Script, Word
+from service.timekeeping import read
 from workers.forwarder import Forwarder
 
 AT_ONCE = 500
@@ -172,8 +173,17 @@ def delivery(service: Service, endpoint: Endpoint, event: str) -> Delivery:
     return service.deliveries.get(endpoint.workspace, delivery_id(event, endpoint.id))
 
 
-def states(service: Service, endpoint: Endpoint, ids: list[str]) -> set[DeliveryState]:
-    return {delivery(service, endpoint, each).state for each in ids}
+def states(service: Service, endpoint: Endpoint, ids: list[str]) -> set[DeliveryState | None]:
+    """The states of these events' deliveries; None of those that are not there."""
+    return {
+        next((each.state for each in deliveries if each.endpoint == endpoint.id), None)
+        for _, deliveries in service.deliveries.of_events(ids)
+    }
+
+
+def now(service: Service) -> int:
+    """The service's time at this moment, in ms."""
+    return read(service.store, boottime).ms
 
 
 def is_at_rest(service: Service, workspace: str = "default") -> bool:

@@ -166,7 +166,7 @@ def test_what_is_exhausted_is_delivered_when_it_is_retried_by_hand_with_the_same
     service,
     order,
     word,
-    receiver,
+    receiver,  # noqa: F811
     forwarder,  # noqa: F811
 ):
     endpoint, secret = subscribe(service, receiver.url, retry_schedule=(0.0,))
@@ -371,7 +371,7 @@ def test_a_redacted_event_is_delivered_without_its_payload_by_a_forwarder_that_k
     service,
     order,
     word,
-    receiver,
+    receiver,  # noqa: F811
     forwarder,  # noqa: F811
 ):
     endpoint, secret = subscribe(service, receiver.url, retry_schedule=(0.0, 300.0))

@@ -24,6 +24,7 @@ from tests.store.crowds import (
     gate,
     happen,
     is_at_rest,
+    now,
     pass_time,
     record,
     runtime,
@@ -146,15 +147,14 @@ def test_what_an_endpoint_is_not_to_blame_for_opens_no_circuit(service: Service)
 
 def claimed_at(service: Service, endpoint: Endpoint, seconds: float, step: Callable[[], float]) -> list[int]:
     """When each delivery was claimed by one of two forwarders that ask at odd moments."""
-    begun, at = service.time(), []
+    begun, at = now(service), []
     for turn in itertools.cycle(("forwarder-1.0", "forwarder-2.0")):
         pass_time(service, step())
-        told, shift = service.store.read(lambda pipe: pipe.time().hget(rediskeys.SERVICE, "shift"))
-        now = told[0] * 1000 + told[1] // 1000 + int(shift)
+        asked = now(service)
         for event in claim(service, by=turn):
             record(service, endpoint, event, "d", by=turn)
-            at.append(now)
-        if now > begun + seconds * 1000:
+            at.append(asked)
+        if asked > begun + seconds * 1000:
             return at
     raise AssertionError
 
