@@ -27,8 +27,9 @@ demo: $(VENV)/ready
 up: $(VENV)/ready
 	@exec $(BIN)/hookreel up
 
+# Three at once on two cores, for many tests wait; and what one process has compiled, the others need not.
 test: $(VENV)/ready-dev $(if $(shell command -v npm),$(NODE)/node_modules/ready)
-	$(CLEAN) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(CLEAN) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

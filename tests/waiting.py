@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 
 
-def eventually(condition: Callable[[], object], timeout: float = 15) -> bool:
+def eventually(condition: Callable[[], object], timeout: float = 30) -> bool:
     """Whether the condition comes true in ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -138,5 +138,5 @@ def served(environ: dict[str, str], service: Service) -> Iterator[str]:
 def _answers(url: str) -> bool:
     try:
         return requests.get(f"{url}/livez", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

@@ -96,7 +96,7 @@ def test_a_worker_that_is_told_to_end_does_not_wait_for_a_slow_origin(
     with worker(environ) as process:
         assert eventually(lambda: any(parts(folder)))
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     assert whole(folder) == []
     assert service.store.client.zscore(rediskeys.ARCHIVE, job.id) <= service.time()
 

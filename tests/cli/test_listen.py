@@ -123,7 +123,7 @@ def test_events_are_sent_on_signed(listening, story, receiver):
     secret = until(process.stderr, "signed with").split()[-1]
     until(process.stderr, "listening")
     job = story.completed()
-    body, headers = came.get(timeout=10)
+    body, headers = came.get(timeout=30)
     event = Webhook(secret).verify(body, headers)
     assert (event["id"], headers["webhook-id"]) == (job.last_word, job.last_word)
     assert headers["user-agent"].startswith("Hookreel/")
@@ -153,5 +153,5 @@ def test_what_happens_while_the_service_is_away_comes_when_it_is_back(listening,
 def test_a_wrong_key_ends_it(listening, shell):
     shell.environ["HOOKREEL_API_KEY"] = "hrk_wrong"
     process = listening()
-    assert process.wait(10) == 1
+    assert process.wait(30) == 1
     assert "unknown or revoked" in process.stderr.read()

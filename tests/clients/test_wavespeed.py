@@ -141,7 +141,7 @@ def newest_is(up: Up, state: str) -> bool:
 
 
 def run(client: wavespeed.Client, fault: str) -> dict[str, Any]:
-    prompt = f"a cat [sandbox: submit={fault} callback=none]"
+    prompt = f"a cat [sandbox: submit={fault} created=true callback=none]"
     return client.run(T2V, {"prompt": prompt}, poll_interval=0.5, max_retries=1)
 
 

@@ -1,4 +1,4 @@
-"""The faults come last: everything that is cheaper to know is known before."""
+"""The faults come first: they wait more than they compute, and what comes after fills their pauses."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ HERE = Path(__file__).parent
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: HERE in item.path.parents)
+    items.sort(key=lambda item: HERE not in item.path.parents)

@@ -30,6 +30,7 @@ class Receipt:
     """One POST. ``status`` is None when it was not answered."""
 
     at: float
+    """When it was about to be answered: whoever waits for the answer sends the next one later."""
     event: str
     digest: str
     job: str
@@ -60,11 +61,11 @@ class Subscribers:
             return "slow" if dice.random() < SLOW else "200"
         return dice.choices(list(kinds), list(kinds.values()))[0]
 
-    def keep(self, path: str, headers: Mapping[str, str], body: bytes, status: int | None) -> None:
+    def keep(self, at: float, path: str, headers: Mapping[str, str], body: bytes, status: int | None) -> None:
         told = json.loads(body)
         own = path.startswith("/own/")
         receipt = Receipt(
-            time.monotonic(),
+            at,
             headers["webhook-id"],
             hashlib.sha256(body).hexdigest(),
             told["id"] if own else told["data"]["id"],
@@ -110,8 +111,9 @@ class SubscriberHandler(Handler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         how = self.server.subscribers.treat(self.path, headers["webhook-id"])
         status = {"200": 200, "slow": 200, "500": 500}.get(how)
+        threading.Event().wait({"hang": TIMEOUT * 1.5, "slow": THINKS}.get(how, 0.0))
+        at = time.monotonic()
         try:
-            threading.Event().wait({"hang": TIMEOUT * 1.5, "slow": THINKS}.get(how, 0.0))
             if status is None:
                 self.cut()
             else:
@@ -119,4 +121,4 @@ class SubscriberHandler(Handler):
         except OSError:
             status = None
         finally:
-            self.server.subscribers.keep(self.path, headers, body, status)
+            self.server.subscribers.keep(at, self.path, headers, body, status)

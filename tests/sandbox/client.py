@@ -33,7 +33,7 @@ class Process:
 
     def end(self) -> int:
         self.child.terminate()
-        status = self.child.wait(10)
+        status = self.child.wait(30)
         assert self.child.stdout is not None
         self.child.stdout.close()
         return status
@@ -48,7 +48,7 @@ class Client:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        options = {"timeout": 20, "allow_redirects": False, **options}
+        options = {"timeout": 40, "allow_redirects": False, **options}
         with requests.Session() as session:
             session.trust_env = False
             return session.request(method, self.url + path, headers=headers, **options)
@@ -83,7 +83,7 @@ class Client:
 
     def log(self, kind: str, count: int = 0, *, done: bool = True, **wanted: Any) -> list[dict[str, Any]]:
         """The entries of this kind, at least ``count`` of them."""
-        params = {"kind": kind, "count": count, "wait": 15 if count else 0, **wanted}
+        params = {"kind": kind, "count": count, "wait": 30 if count else 0, **wanted}
         if done:
             params["done"] = "true"
         entries = self.call("GET", "/sandbox/log", params=params).json()
@@ -148,7 +148,7 @@ class Receiver:
 
     def wait(self, count: int = 1) -> list[Received]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.got) >= count, 15), f"got {len(self.got)}"
+            assert self.changed.wait_for(lambda: len(self.got) >= count, 30), f"got {len(self.got)}"
             return list(self.got)
 
     def close(self) -> None:

@@ -147,4 +147,4 @@ def test_a_child_on_a_lifeline_gets_sigterm_when_its_owner_lets_go():
         pass_fds=(line.reader,),
     )
     line.cut()
-    assert child.wait(10) == -signal.SIGTERM
+    assert child.wait(30) == -signal.SIGTERM

@@ -66,7 +66,7 @@ class Receiver(ThreadingHTTPServer):
 
     def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
         with self.news:
-            assert self.news.wait_for(lambda: len(self.got) >= count, 10), self.got
+            assert self.news.wait_for(lambda: len(self.got) >= count, 30), self.got
             return list(self.got)
 
 
@@ -139,7 +139,7 @@ def finished(service: Service, order: Order, word: Prediction) -> Job:
 
 
 def settled(service: Service, job: Job, endpoint: Endpoint, state: DeliveryState) -> Delivery:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     wanted = delivery_id(job.events[-1], endpoint.id)
     while True:
         try:

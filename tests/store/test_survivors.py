@@ -170,7 +170,7 @@ def test_a_change_is_unknown_when_the_store_takes_it_and_never_answers(
     begun_at = time.monotonic()
     with pytest.raises(OutcomeUnknown):
         behind.store.commit(Change("hr:x", 0, "token-1", (("HINCRBY", "hr:x", "n", 1),), subject="job"))
-    assert time.monotonic() - begun_at < 2
+    assert time.monotonic() - begun_at < 5
 
 
 class Untouched:
@@ -206,7 +206,7 @@ def test_a_claim_that_the_store_reads_after_it_was_given_up_goes_back_all_the_sa
     fan_out(service, order(), word(), subscribed(service, receiver.url))
     cutter.hold_back(CLAIM.sha.encode(), until=CLAIMS_OF.sha.encode())
     with forwarding(behind, LOOPBACK):
-        assert cutter.applied_late.wait(10)
+        assert cutter.applied_late.wait(30)
         receiver.wait_for(1)
         assert eventually(lambda: service.store.client.zcard(rediskeys.FLIGHT) == 0)
     assert len(receiver.got) == 1

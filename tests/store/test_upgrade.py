@@ -49,11 +49,11 @@ class Release:
     def ends(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(30) == 0
 
     def is_killed(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
 
 Start = Callable[..., Release]

@@ -21,7 +21,7 @@ MODEL = "minimax/hailuo-02/fast"
 BODY = {"image": "https://example.com/a.jpg", "prompt": "a fox ü", "duration": 6}
 ID = "6488c2754f6f4dfea924382fa14d11bd"
 ACCEPTED = {"code": 200, "message": "success", "data": {"id": ID, "status": "created", "outputs": []}}
-DEADLINE = 0.3
+DEADLINE = 1.0
 
 
 def submit(url, total=DEADLINE, **options):
