@@ -358,10 +358,10 @@ redis.call('ZADD', 'hr:turns', tomorrow, 'default')
 
 def fill(service: Service) -> None:
     """Very many jobs that wait, and as many events whose deliveries are due tomorrow."""
-    client = service.store.client
+    client, tomorrow = service.store.client, service.time() + 86_400_000
     client.config_set("appendfsync", "no")
     for start in range(0, MANY, 5000):
-        client.eval(FILL, 0, start, start + 4999, service.time() + 86_400_000)
+        client.eval(FILL, 0, start, start + 4999, tomorrow)
     client.config_set("appendfsync", "always")
 
 
