@@ -193,6 +193,9 @@ def test_nothing_is_missing_that_an_endpoint_would_not_hear_of(service, endpoint
     begun = service.replays.replay_missing("default", europe.id, None, None, earlier=True)
     assert passes(service, begun).revived == 2
     assert sorted(places(service, europe)) == sorted(each.encode() for each in wanted)
+    anyone, _ = subscribe(service, URL)
+    begun = service.replays.replay_missing("default", anyone.id, None, None, earlier=True)
+    assert (begun.total, passes(service, begun).revived) == (5, 4)
 
 
 def test_what_is_fanned_out_after_it_was_found_missing_is_delivered_once(service, order, word, endpoint):
