@@ -27,8 +27,13 @@ DELIVERY_EXHAUSTED: Final = "delivery.exhausted"
 OPERATIONAL: Final = frozenset({ENDPOINT_DISABLED, ENDPOINT_RECOVERED, DELIVERY_EXHAUSTED})
 """Those that tell of the deliveries themselves; they belong to no job."""
 
-ATTEMPT_ERRORS: Final = ("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large")
-"""Why no answer came to an attempt."""
+INTERRUPTED: Final = "interrupted"
+"""The error of an attempt whose process ended before it could say more."""
+ATTEMPT_ERRORS: Final = (
+    *("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large"),
+    INTERRUPTED,
+)
+"""Why no answer came to an attempt, or none that counts."""
 
 # What the examples are made of.
 EVENT_ID: Final = "evt_1s61mgnh4k3b9v8a7cqz2x"
@@ -223,7 +228,7 @@ def _prediction(**properties: Schema) -> Schema:
 
 def _last_attempt(status: int, answer: str) -> Schema:
     properties = {
-        "at": _at("When it ended."),
+        "at": _at("When it was sent."),
         "status": _typed(["integer", "null"], "The HTTP status; null when no answer came.", status),
         "error": _text_or_null("Why no answer came; null when one did.", None, enum=[*ATTEMPT_ERRORS, None]),
         "duration_ms": _whole("How long it took.", 41),

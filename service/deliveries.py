@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from schemas.eventtypes import INTERRUPTED
 from service import backoff, events, rediskeys
 from service.endpoints import Endpoints
 from service.errors import Conflict, NotFound
-from service.records import DELIVERY_STATES, INTERRUPTED, Attempt, Delivery, Endpoint
-from service.sender import Outcome, Request
+from service.records import DELIVERY_STATES, Attempt, Delivery, Endpoint
+from service.sender import ANSWER_KEPT, Outcome, Request
 from service.signing import sign_v1, sign_v3
 from service.signingsecrets import Secrets
 from service.store import REVIVE, WITHDRAW, Store, Word
@@ -189,7 +191,7 @@ def judge(
     if outcome.delivered:
         return Verdict("d", Attempt(at, outcome.status, None, outcome.duration_ms, phases))
     attempt = Attempt(at, outcome.status, outcome.error, outcome.duration_ms, phases, outcome.detail)
-    answer = outcome.answer.decode("utf-8", "replace")
+    answer = _text(outcome.answer)
     if outcome.error is None and outcome.status == GONE:
         return Verdict("g", attempt, answer)
     asked = None
@@ -199,10 +201,16 @@ def judge(
     return Verdict("s" if stops and word == "x" else word, attempt, answer)
 
 
+def _text(answer: bytes) -> str:
+    # What stands for a byte that is no UTF-8 is three bytes long.
+    text = answer.decode("utf-8", "replace").encode()
+    return text[:ANSWER_KEPT].decode("utf-8", "ignore")
+
+
 def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float | None = None) -> str:
     """The word for a failed attempt: when the next one is due, or that there is none."""
     delay = backoff.delay(schedule, attempt, jitter, asked)
-    return "x" if delay is None else f"r{int(delay * 1000)}"
+    return "x" if delay is None else f"r{math.ceil(delay * 1000)}"
 
 
 def delivery_id(event: str, endpoint: str) -> str:

@@ -244,11 +244,11 @@ class Attempt:
     def from_row(cls, row: list[Any]) -> Attempt:
         """The inverse of `item`, decoded."""
         at, status, error, duration, *rest = row
+        if rest and isinstance(rest[0], str):
+            # Once the detail came right after these.
+            return cls(at, status, error, duration, (), rest[0])
         return cls(at, status, error, duration, tuple(rest[0]) if rest else (), *rest[1:])
 
-
-INTERRUPTED = "interrupted"
-"""The error of an attempt that was claimed, and whose process ended before it said more."""
 
 DELIVERY_STATES = {
     "p": DeliveryState.PENDING,
@@ -256,6 +256,8 @@ DELIVERY_STATES = {
     "d": DeliveryState.DELIVERED,
     "x": DeliveryState.EXHAUSTED,
     "c": DeliveryState.CANCELLED,
+    # No longer written; scripts/mend_events.lua has it wait again.
+    "h": DeliveryState.HELD,
 }
 
 

@@ -150,9 +150,10 @@ def endpoint(endpoint_id: str) -> str:
     """hash: rev, tok, doc, ws (of a workspace's). Goes when deleted; a job's own endpoint with the job.
 
     A workspace's has besides, for the scripts: off (1: nothing is sent), ordered (1), rate (a second), all
-    three as set; tat (when the next may go by the rate), fails (in a row), since (the first of them), probe
-    (until when nothing is tried), at_once, next (of an ordered one), failed (the last failure), down (1: to
-    be told when it delivers again).
+    three as set; halted (1: a script has set off, and a note tells why), tat (when the next may go by the
+    rate), fails (in a row), since (the first of them), probe (until when nothing is tried), rest (for how
+    long, in ms), at_once, next (of an ordered one), failed (the last failure), down (1: to be told when it
+    delivers again).
     """
     return f"{PREFIX}endpoint:{endpoint_id}"
 
