@@ -79,7 +79,7 @@ class Replays:
         if b"doc" not in found or found[b"ws"].decode() != workspace:
             raise NotFound(f"there is no event {event_id[:64]}")
         label = Label.of(found[b"doc"], found.get(b"label"))
-        own = self._own(found[b"job"].decode())
+        own = self._own(found.get(b"job", b"").decode())
         if endpoint_id is None:
             wanted = self._audience(workspace, label, own, {name.decode() for name in found})
         else:

@@ -113,7 +113,7 @@ def _source(name: str) -> str:
     return resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
 
 
-_PARTS = (("again", r"\bagain\("), ("pace", r"\b(pace|place|leave)\("))
+_PARTS = (("again", r"\bagain\("), ("pace", r"\b(pace|place|drop)\("))
 """What several scripts share, and by which of its functions it is known who needs it."""
 
 

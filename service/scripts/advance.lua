@@ -8,9 +8,9 @@ local rev, state, ws, ep, which = unpack(redis.call('HMGET', KEYS[1], 'rev', 'st
 if rev ~= ARGV[2] or state ~= 'running' then return -1 end
 local now, made = clock(), 0
 if #ARGV > 6 then
-  -- All replays together, however many clocks there are; what was not used is kept for a second.
+  -- All replays together, however many clocks there are: a second's worth at once, and no more than that.
   local tat = math.max(now, tonumber(redis.call('HGET', K.SERVICE, 'replays') or '0'))
-  if tat - now > 1000 then return -2 end
+  if tat - now > math.max(0, 1000 - (#ARGV - 6) * 1000 / rate) then return -2 end
   local events = {}
   for i = 7, #ARGV do events[i - 6] = ARGV[i] end
   made = again(ws, ep, which, now, false, events)

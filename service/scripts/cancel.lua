@@ -11,7 +11,7 @@ local function cancel(event)
   if not attempts then return true end
   if holder ~= '' then return false end
   redis.call('HSET', key, ep, 'c|' .. attempts .. '||' .. log)
-  if attempts ~= '0' then redis.call('HDEL', key, 'first:' .. ep, 'last:' .. ep) end
+  if log ~= '' then redis.call('HDEL', key, 'first:' .. ep, 'last:' .. ep) end
   if redis.call('HINCRBY', key, 'open', -1) <= 0 then closed[#closed + 1] = event end
   return true
 end

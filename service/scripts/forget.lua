@@ -25,5 +25,5 @@ redis.call('ZREM', K.unfanned(ws), event)
 redis.call('ZREM', K.events(ws), event)
 redis.call('ZREM', K.OPEN_EVENTS, event)
 redis.call('DEL', key)
-for _, ep in ipairs(eps) do leave(ws, ep, event, now) end
+for _, ep in ipairs(eps) do drop(ws, ep, event, now) end
 return 1

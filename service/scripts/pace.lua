@@ -79,7 +79,7 @@ local function place(ws, ep, now, s, share, served)
 end
 
 -- A delivery is owed no more: out of what waits for the endpoint. Whoever was behind it in an ordered one is next.
-local function leave(ws, ep, event, now)
+local function drop(ws, ep, event, now)
   local s = pace(ep)
   redis.call('ZREM', K.wait(ep), event)
   redis.call('ZREM', K.late(ep), event)

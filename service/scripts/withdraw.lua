@@ -10,5 +10,5 @@ if holder ~= '' then return {state, 1} end
 if state ~= 'p' and state ~= 'r' then return {state, 0} end
 redis.call('HSET', key, ep, 'c|' .. attempts .. '||' .. log)
 if redis.call('HINCRBY', key, 'open', -1) <= 0 then redis.call('ZREM', K.OPEN_EVENTS, event) end
-leave(ws, ep, event, now)
+drop(ws, ep, event, now)
 return {state, 0}

@@ -14,7 +14,7 @@ from service.bootstrap import Service
 from service.deliveries import delivery_id
 from service.errors import Conflict, InvalidInput, NotFound
 from service.records import Attempt, Endpoint, Job
-from service.store import CLAIM, EXPAND, OUTCOMES, PRUNE
+from service.store import CLAIM, EXPAND, OUTCOMES, PRUNE, REVIVE
 from tests.store.test_forwarder import (  # noqa: F401 - fixtures
     Receiver,
     finished,
@@ -90,6 +90,13 @@ def test_a_manual_retry_takes_the_place_of_the_scheduled_one(service, order, wor
     assert state(service, event, endpoint) is DeliveryState.DELIVERED
 
 
+def test_a_first_attempt_that_is_asked_for_sooner_is_made_once(service, order, word, endpoint):
+    event = told(service, finished(service, order(), word()), endpoint)
+    service.deliveries.retry("default", delivery_id(event, endpoint.id))
+    assert places(service, endpoint) == [event.encode()]
+    assert (len(claimed(service)), claimed(service)) == (1, [])
+
+
 def test_a_retry_while_an_attempt_is_under_way_is_refused_and_changes_nothing(service, order, word, endpoint):
     event = told(service, finished(service, order(), word()), endpoint)
     rows = claimed(service)
@@ -162,13 +169,7 @@ def test_a_jobs_own_webhook_can_be_retried_and_replayed(service, order, word, re
     assert len({body for _, body in got}) == 1
 
 
-def test_what_is_exhausted_is_delivered_when_it_is_retried_by_hand_with_the_same_id(
-    service,
-    order,
-    word,
-    receiver,  # noqa: F811
-    forwarder,  # noqa: F811
-):
+def test_an_exhausted_delivery_that_is_retried_is_delivered(service, order, word, receiver, forwarder):  # noqa: F811
     endpoint, secret = subscribe(service, receiver.url, retry_schedule=(0.0,))
     receiver.statuses = [500]
     job = finished(service, order(), word())
@@ -247,6 +248,8 @@ def test_one_jobs_own_webhook_hears_nothing_of_another_job(service, order, word,
     mine, other = (finished(service, order(webhook=URL), word(upstream_id=each * 32)) for each in "ab")
     with pytest.raises(NotFound):
         service.replays.replay("default", mine.last_word, other.own_endpoint)
+    # Nor would the script let it.
+    assert service.store.run(REVIVE, ["default", other.own_endpoint, "prdxc-", mine.last_word]) == [0, 0, 1]
     assert places(service, service.endpoints.find(other.own_endpoint)) == []
 
 
@@ -367,13 +370,7 @@ def test_a_sample_is_replayed_to_nobody_but_whom_it_was_sent_to(service, endpoin
 # -- deleted and redacted -------------------------------------------------------------------------------
 
 
-def test_a_redacted_event_is_delivered_without_its_payload_by_a_forwarder_that_knew_it(
-    service,
-    order,
-    word,
-    receiver,  # noqa: F811
-    forwarder,  # noqa: F811
-):
+def test_a_forwarder_that_knew_it_sends_what_was_redacted(service, order, word, receiver, forwarder):  # noqa: F811
     endpoint, secret = subscribe(service, receiver.url, retry_schedule=(0.0, 300.0))
     receiver.statuses = [500]
     job = finished(service, order(channel="eu"), word())

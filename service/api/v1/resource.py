@@ -44,11 +44,12 @@ class Parser(FlaskParser):
 
         No body at all is an empty one, where nothing in it is required.
         """
-        if not req.content_length and not any(each.required for each in schema.load_fields.values()):
+        raw = req.get_data(cache=False)
+        if not raw and not any(each.required for each in schema.load_fields.values()):
             return {}
         if not is_json(req.mimetype):
             raise WrongMediaType("the body is to be JSON, told by Content-Type: application/json")
-        return documents.read(req.get_data(cache=False), limit=MOST_BODY)
+        return documents.read(raw, limit=MOST_BODY)
 
     def handle_error(
         self, error: ValidationError, *_: Any, **__: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -350,6 +351,16 @@ def test_a_sample_can_be_asked_for_without_a_body(call, endpoint):
     assert (event["type"], event["data"]["test"]) == ("prediction.completed", True)
     delivery = call.get(f"/v1/deliveries/{answer.json['delivery']}")
     assert (delivery["state"], delivery["endpoint"]) == ("pending", made["id"])
+
+
+def test_a_body_of_untold_length_is_read(call, endpoint):
+    path = f"/v1/endpoints/{endpoint()['id']}/test"
+    body = io.BytesIO(b'{"type": "prediction.lost"}')
+    options = {"input_stream": body, "environ_overrides": {"wsgi.input_terminated": True}}
+    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    assert call("POST", path, headers=headers, **options).json["errors"][0]["pointer"] == "/type"
+    answer = call("POST", path, data=b'{"type": "prediction.failed"}', content_type="text/plain")
+    problem(answer, 415, "unsupported_media_type")
 
 
 def test_a_sample_that_the_vendors_format_cannot_carry_is_refused(call, endpoint):
