@@ -27,6 +27,7 @@ def kept(scale: Scale) -> Told:
     """Events for nobody, as many for five endpoints each, and then the end of their retention."""
     with receiver(ENDPOINTS) as to, place() as at:
         _store(at, to, WARM, 0)
+        _prune(at)
         used = memory.used(at.service)
         event = _store(at, to, scale.kept, 0)
         subscribe(at, to, range(ENDPOINTS))

@@ -19,7 +19,7 @@ from benchmarks.processes import fetch
 
 JOBS_ID = r'"data":\{"id":"([0-9a-f]{32})"'
 """Where an event of Hookreel's names the job that it is about."""
-LOOK = 0.02
+LOOK = 0.05
 STRAGGLERS = 0.1
 """Seconds for which a second copy of the last events is waited for."""
 PATIENCE = 40.0
@@ -64,15 +64,13 @@ class Receiver:
 
     def count(self) -> int:
         """How many POSTs were answered."""
-        return int(fetch(f"http://{self.host}:{self.port}/count")["received"])
+        return int(fetch(f"http://{self.host}:{self.port}/count")["answered"])
 
     def take(self) -> list[Arrival]:
-        """Every POST that was answered since the last time, which is forgotten there."""
-        with urllib.request.urlopen(f"http://{self.host}:{self.port}/received", timeout=60) as answer:
-            lines = answer.read().decode().splitlines()
-        fetch(f"http://{self.host}:{self.port}/forget")
-        rows = (line.split(" ") for line in lines)
-        return [Arrival(int(at), endpoint, event) for at, endpoint, event in rows]
+        """Every POST that was answered since the last time."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/take", timeout=60) as answer:
+            rows = (line.split(" ") for line in answer.read().decode().splitlines())
+            return [Arrival(int(at), endpoint, event) for at, endpoint, event in rows]
 
     def wait_for(self, count: int) -> None:
         """Until so many have come, or nothing new for a while."""

@@ -5,9 +5,9 @@ endpoint is a path, and each of several addresses (127.0.0.1, 127.0.0.2 and so o
 host of its own. A POST is answered with 200; one to a path that begins with ``/hang`` never is. The id of an
 event is what ``--pattern`` finds in the body.
 
-``GET /received``  a line for each POST that was answered: nanoseconds of CLOCK_MONOTONIC, path, id (or "-")
-``GET /count``     JSON: how many of those, and how many that hang
-``GET /forget``    as ``/count``, and begin anew
+``GET /count``  JSON: how many POSTs were answered, and how many hang
+``GET /take``   a line for each that was answered: nanoseconds of CLOCK_MONOTONIC, path, id (or "-");
+                from then on it begins anew
 """
 
 from __future__ import annotations
@@ -50,12 +50,11 @@ class Receiver(Sink):
         return ANSWER
 
     def _tell(self, path: bytes) -> bytes:
-        if path == b"/received":
-            body = b"".join(b"%d %s %s\n" % row for row in self._came)
+        if path == b"/take":
+            came, self._came, self._hung = self._came, [], 0
+            body = b"".join(b"%d %s %s\n" % row for row in came)
         else:
-            body = json.dumps({"received": len(self._came), "hung": self._hung}).encode()
-        if path == b"/forget":
-            self._came, self._hung = [], 0
+            body = json.dumps({"answered": len(self._came), "hung": self._hung}).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 

@@ -85,7 +85,7 @@ class Told:
         """Both."""
         return Told(self.figures + more.figures, self.points + more.points)
 
-    def latency(self, row: str, who: str, at: float, runs: Sequence[Run], what: str = "events") -> Spread:
+    def latency(self, row: str, who: str, at: float, runs: Sequence[Run]) -> None:
         """The medians of what the runs say, as a row of the table and a point of the plot."""
         spread = middle([each.latency for each in runs])
         late, overtime = middle([each.lag for each in runs]).p95, max(each.overtime for each in runs)
@@ -94,11 +94,10 @@ class Told:
             detail += f"; falls behind: the last {overtime:.0f} s after it was to be sent"
         if late > LATE:
             detail += f"; the load generator was late: p95 {late:.0f} ms"
-        self.figures.append(Figure(row, f"{who}, {at:g} {what}/s: p95", spread.p95, "ms", detail=detail))
+        self.figures.append(Figure(row, f"{who}, {at:g} events/s: p95", spread.p95, "ms", detail=detail))
         self.points.append(
             Point(row, who, at, {name: round(each, 3) for name, each in spread._asdict().items()})
         )
-        return spread
 
 
 LATE = 5.0
