@@ -390,7 +390,7 @@ class Life(RuleBasedStateMachine):
         for event, deliveries in self._lines().items():
             open_, entry = self.service.store.client.hmget(rediskeys.event(event), "open", "entry")
             owed = sum(state in OPEN for state, _ in deliveries.values()) + bool(entry)
-            assert int(open_) == owed
+            assert int(open_ or 0) == owed
             assert (event in owing) == (owed > 0)
 
     def teardown(self) -> None:

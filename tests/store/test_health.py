@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,6 +53,11 @@ def receiver() -> Iterator[Gate]:
 @pytest.fixture
 def endpoint(service: Service) -> Endpoint:
     return subscribe(service, NOWHERE, description="the billing service")[0]
+
+
+def has_failed(service: Service, endpoint: Endpoint, times: int) -> bool:
+    """Whether it has failed so often in a row."""
+    return runtime(service, endpoint, "fails") == str(times)
 
 
 def one_attempt(service: Service, endpoint: Endpoint, verdict: str, item: str = BAD) -> str:
@@ -125,6 +131,7 @@ def test_an_endpoint_that_was_enabled_again_has_its_five_days_before_it(
     found = service.store.client.zscore(rediskeys.FAILING, endpoint.id)
     assert not enabled(service, endpoint)
     # As if the clock had died before it could forget what it had found.
+    assert found is not None
     service.store.client.zadd(rediskeys.FAILING, {endpoint.id: found})
     service.endpoints.update("default", endpoint.id, {"enabled": True})
     assert enabled(service, endpoint)
@@ -180,7 +187,7 @@ def test_whoever_subscribes_is_told_signed_and_as_documented(service: Service, r
     with forwarding(service, POLICY) as forwarder:
         for failed in range(1, 6):
             happen(service)
-            assert eventually(lambda failed=failed: runtime(service, endpoint, "fails") == str(failed))
+            assert eventually(partial(has_failed, service, endpoint, failed))
         clock.tell()
         receiver.wait_for(5, "told")
         pass_time(service, 1, forwarder)

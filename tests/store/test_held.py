@@ -193,7 +193,7 @@ def test_what_is_fanned_out_to_an_endpoint_that_was_just_deleted_is_cancelled(
     directory = service.endpoints.directory("default")
     service.endpoints.delete("default", endpoint.id)
     service.health.cancel_left(1)
-    service.endpoints.directory = lambda _: directory  # type: ignore[method-assign]
+    service.endpoints.directory = lambda workspace: directory  # type: ignore[method-assign]  # noqa: ARG005
     fan_out(service)
     assert claim(service) == []
     assert service.health.cancel_left(1) == 3
