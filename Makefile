@@ -1,6 +1,6 @@
 # make demo [IMAGE=photo.jpg]   one photograph becomes one video, on this machine
 # make up                       everything on this machine, until Ctrl-C
-# make test | check | faults | bench | fmt | clean
+# make test | check | faults | bench | bench-field | fmt | clean
 
 SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach name,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
@@ -19,7 +19,7 @@ CLEAN := $(BIN)/python -m service.environment
 STALE := $(shell test "$$(cat $(VENV)/ready 2>/dev/null)" = "$(CURDIR)" && $(BIN)/python -c '' 2>/dev/null \
 	|| rm -f $(VENV)/ready $(VENV)/ready-dev)
 
-.PHONY: demo up test check faults bench fmt clean lock
+.PHONY: demo up test check faults bench bench-field fmt clean lock
 
 demo: $(VENV)/ready
 	@$(CLEAN) $(BIN)/hookreel demo $(if $(IMAGE),"$(IMAGE)")
@@ -43,6 +43,9 @@ faults: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	@$(CLEAN) $(BIN)/python -m benchmarks $(ARGS)
+
+bench-field: $(VENV)/ready-dev
+	@$(CLEAN) $(BIN)/python -m benchmarks.field $(ARGS)
 
 fmt: $(VENV)/ready-dev
 	$(BIN)/ruff format .

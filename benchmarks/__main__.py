@@ -7,18 +7,15 @@ The exit status is 1 when a bound is not held. The JSON is printed last; that of
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from benchmarks import archiving, forwarding, guard, handover, memory, recovery, sweep, up, web
-from benchmarks.figures import Figure, show
+from benchmarks.figures import Figure, document, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "forwarder": forwarding.figures,
@@ -48,22 +45,6 @@ def main(names: list[str]) -> int:
     if not names:
         LATEST.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return int(not told["held"])
-
-
-def document(figures: list[Figure], seconds: float) -> dict[str, Any]:
-    """Everything that was measured, and on what."""
-    return {
-        "held": all(each.held for each in figures),
-        "machine": {
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 1),
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "python": platform.python_version(),
-        },
-        "seconds": round(seconds),
-        "figures": [each.document() for each in figures],
-    }
 
 
 if __name__ == "__main__":

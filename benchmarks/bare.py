@@ -1,6 +1,6 @@
 """The yardstick: the same POSTs through libcurl's multi interface, without any bookkeeping at all.
 
-``python -m benchmarks.bare COUNT IN_FLIGHT BODY_FILE PORT...`` sends, then prints seconds and CPU seconds.
+``python -m benchmarks.bare COUNT IN_FLIGHT BODY_FILE URL...`` sends, then prints seconds and CPU seconds.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ HEADERS = (
 class Bare:
     """Handles that are set once and added again and again; epoll, as sockets want it."""
 
-    def __init__(self, ports: list[int], body: bytes, in_flight: int) -> None:
+    def __init__(self, urls: list[str], body: bytes, in_flight: int) -> None:
         self.epoll = select.epoll()
         self.watched: set[int] = set()
         self.multi = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, self.on_socket)
         self.multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
-        self.handles = [self.handle(ports[number % len(ports)], body) for number in range(in_flight)]
+        self.handles = [self.handle(urls[number % len(urls)], body) for number in range(in_flight)]
 
     @staticmethod
-    def handle(port: int, body: bytes) -> pycurl.Curl:
+    def handle(url: str, body: bytes) -> pycurl.Curl:
         """A POST that can be sent any number of times."""
         curl = pycurl.Curl()
         for option, value in (
-            (pycurl.URL, f"http://127.0.0.1:{port}/hook"),
+            (pycurl.URL, url),
             (pycurl.HTTPHEADER, list(HEADERS)),
             (pycurl.POSTFIELDS, body),
             (pycurl.NOSIGNAL, 1),
@@ -104,9 +104,9 @@ def _actions(events: int) -> int:
     )
 
 
-def main(count: str, in_flight: str, body_file: str, *ports: str) -> None:
+def main(count: str, in_flight: str, body_file: str, *urls: str) -> None:
     """Send, and print what it took."""
-    bare = Bare([int(port) for port in ports], Path(body_file).read_bytes(), int(in_flight))
+    bare = Bare(list(urls), Path(body_file).read_bytes(), int(in_flight))
     begun, cpu = time.perf_counter(), time.process_time()
     bare.send(int(count))
     print(json.dumps({"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu}))

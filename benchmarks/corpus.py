@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -132,13 +132,19 @@ def begun(service: Service, dice: random.Random) -> tuple[str, str, str]:
 def finish(service: Service, count: int, seed: int) -> None:
     """Write ``count`` completed jobs with their events, not fanned out, many to an fsync."""
     dice = random.Random(seed)  # noqa: S311 - no secret
-    changes = (_finished(service, dice) for _ in range(count))
-    while batch := list(itertools.islice(changes, AT_ONCE)):
+    keep(service, (finished(service, queued(service, dice), dice) for _ in range(count)))
+
+
+def keep(service: Service, changes: Iterable[Change]) -> None:
+    """Commit them, many to an fsync."""
+    rows = iter(changes)
+    while batch := list(itertools.islice(rows, AT_ONCE)):
         service.store.run_all([(COMMIT, (each.key,), each.argv()) for each in batch])
 
 
-def _finished(service: Service, dice: random.Random) -> Change:
-    job = processing(service, queued(service, dice), service.token())
+def finished(service: Service, job: Job, dice: random.Random) -> Change:
+    """The queued job as completed, with its event, in one change."""
+    job = processing(service, job, service.token())
     now = service.clock()
     job = replace(
         job,

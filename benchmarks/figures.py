@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,3 +56,19 @@ def show(figures: list[Figure], console: Console) -> None:
         value = f"{figure.value:,.3g}" if figure.value < 100 else f"{figure.value:,.0f}"  # noqa: PLR2004
         table.add_row(figure.benchmark, figure.name, f"{value} {figure.unit}", bound, verdict, figure.detail)
     console.print(table)
+
+
+def document(figures: list[Figure], seconds: float) -> dict[str, Any]:
+    """Everything that was measured, and on what."""
+    return {
+        "held": all(each.held for each in figures),
+        "machine": {
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "seconds": round(seconds),
+        "figures": [each.document() for each in figures],
+    }

@@ -78,7 +78,8 @@ def forwarder(at: Place, receiver: Sink) -> Iterator[psutil.Process]:
 
 
 def _round(at: Place, receiver: Sink, body: Path, worker: psutil.Process, seed: int) -> Round:
-    bare = measure("bare", BARE_POSTS, CLAIMED_AT_ONCE, body, *receiver.ports)
+    urls = [f"http://127.0.0.1:{port}/hook" for port in receiver.ports]
+    bare = measure("bare", BARE_POSTS, CLAIMED_AT_ONCE, body, *urls)
     forwarded = forward(at, receiver, worker, seed)
     os.environ["REDIS_URL"] = at.service.url
     tasks = measure("rqposts", TASKS, body, *receiver.ports)

@@ -21,9 +21,8 @@ CHUNK = 1 << 16
 
 def post(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """A POST as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"content-length: {len(body)}", "", ""]
+    told = {"host": "127.0.0.1", "content-type": "application/json", **headers, "content-length": len(body)}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items()), "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -72,8 +71,7 @@ class Load:
     def take(self, fd: int) -> None:
         """Part of an answer, or all of it."""
         data = self.partial.pop(fd, b"") + self.connections[fd].recv(CHUNK)
-        head = data.find(b"\r\n\r\n")
-        if head < 0 or len(data) < head + 4 + _length(data[:head]):
+        if not complete(data):
             self.partial[fd] = data
             return
         if not data.startswith(b"HTTP/1.1 200 "):
@@ -82,8 +80,14 @@ class Load:
         self.send(self.connections[fd])
 
 
-def _length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+def complete(data: bytes) -> bool:
+    """Whether an answer has come to its end, when nothing but one answer can come."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    if b"\r\ntransfer-encoding: chunked" in head.lower():
+        return body.endswith(b"0\r\n\r\n")
+    return len(body) >= int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
 
 
 def main(port: str, connections: str, file: str) -> None:

@@ -19,11 +19,11 @@ def figures() -> list[Figure]:
     """By the store's own count: before and after so many jobs have gone all their way."""
     with place() as at, sink(1) as receiver, forwarding.forwarder(at, receiver):
         _pass_through(at, WARM, seed=1)
-        used, families = _used(at.service), _families(at.service)
+        before, kinds = used(at.service), families(at.service)
         _pass_through(at, JOBS, seed=2)
-        each = (_used(at.service) - used) / JOBS
-        split = _families(at.service) - families
-        size = _event_size(at.service)
+        each = (used(at.service) - before) / JOBS
+        split = families(at.service) - kinds
+        size = event_size(at.service)
     parts = ", ".join(f"{name} {size / JOBS:.0f}" for name, size in split.most_common())
     detail = f"one delivery of a {size}-byte event; by key: {parts}"
     return [Figure("memory", "per finished job", each, "bytes", "<=", 4096, detail)]
@@ -52,13 +52,13 @@ def _one(service: Service, dice: random.Random) -> None:
     service.jobs.settle(job, token, word)
 
 
-def _used(service: Service) -> int:
+def used(service: Service) -> int:
     """Bytes, without the buffers of connections."""
     info = service.store.client.info("memory")
     return int(info["used_memory"]) - int(info["mem_clients_normal"])
 
 
-def _families(service: Service) -> Counter[str]:
+def families(service: Service) -> Counter[str]:
     """Bytes of all keys with the same beginning, by MEMORY USAGE of every element."""
     client, sizes = service.store.client, Counter[str]()
     for key in client.scan_iter(count=1000):
@@ -66,5 +66,5 @@ def _families(service: Service) -> Counter[str]:
     return sizes
 
 
-def _event_size(service: Service) -> int:
+def event_size(service: Service) -> int:
     return round(sum(map(len, corpus.bodies(service, 50))) / 50)

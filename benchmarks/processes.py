@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,12 @@ def fetch(url: str) -> Any:
     """A JSON document from a process of ours."""
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own, on loopback
         return json.loads(answer.read())
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def measure(module: str, *arguments: object) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from benchmarks import corpus, load
 from benchmarks.callers import CONNECTIONS, Begun, Callers, callers, free_port
 from benchmarks.figures import Figure
-from benchmarks.processes import place, process, wait_until
+from benchmarks.processes import listens, place, process, wait_until
 from benchmarks.vendor import SECRET
 from service.cli.roles import BLOCKING_THREADS
 
@@ -60,7 +59,7 @@ def figures() -> list[Figure]:
         callers(at) as web,
         process(["-m", "benchmarks.plain", str(plain)], at, "plain"),
     ):
-        wait_until(lambda: _listens(plain))
+        wait_until(lambda: listens(plain))
         begun = [corpus.begun(at.service, web.dice) for _ in range(RUNS * REQUESTS)]
         bench = Bench(web, plain, iter(begun))
         rounds = [bench.round() for _ in range(RUNS)]
@@ -80,8 +79,3 @@ def _told(rounds: list[tuple[float, float, float, float]]) -> list[Figure]:
         Figure("web", "submits", median(lambda r: r[3]), "/s"),
         Figure("web", "bare route, submits' bodies", median(lambda r: r[2]), "/s"),
     ]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -27,8 +27,13 @@ DELIVERY_EXHAUSTED: Final = "delivery.exhausted"
 OPERATIONAL: Final = frozenset({ENDPOINT_DISABLED, ENDPOINT_RECOVERED, DELIVERY_EXHAUSTED})
 """Those that tell of the deliveries themselves; they belong to no job."""
 
-ATTEMPT_ERRORS: Final = ("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large")
-"""Why no answer came to an attempt."""
+INTERRUPTED: Final = "interrupted"
+"""The error of an attempt whose process ended before it could say more."""
+ATTEMPT_ERRORS: Final = (
+    *("timeout", "connect", "tls", "dns", "blocked_address", "protocol", "too_large"),
+    INTERRUPTED,
+)
+"""Why no answer came to an attempt, or none that counts."""
 
 # What the examples are made of.
 EVENT_ID: Final = "evt_1s61mgnh4k3b9v8a7cqz2x"
@@ -186,6 +191,15 @@ _SUPERSEDES: Final[Schema] = {
     "description": "The event that told another end of the same job before; there only where there was one.",
     "pattern": "^evt_[0-9a-z]+$",
 }
+_TEST: Final[Schema] = {
+    "type": "boolean",
+    "description": "There, and true, in a sample that was asked for: nothing of it has happened.",
+}
+_REDACTED: Final[Schema] = {
+    "type": "boolean",
+    "description": "There, and true, when the payload was taken away: of a prediction its id, model, status "
+    "and created_at are left.",
+}
 _DONE: Final[Mapping[str, Schema]] = {
     "outputs": _outputs(_OUTPUT),
     "has_nsfw_contents": _flags(False),  # noqa: FBT003 - one flag for each output
@@ -208,13 +222,13 @@ _FILES: Final = _typed(
 
 
 def _prediction(**properties: Schema) -> Schema:
-    optional = ("input", "code", "maybe_billed", "supersedes")
-    return _object("The prediction.", {**_PREDICTION, **properties}, optional)
+    optional = ("input", "code", "maybe_billed", "supersedes", "test")
+    return _object("The prediction.", {**_PREDICTION, **properties, "test": _TEST}, optional)
 
 
 def _last_attempt(status: int, answer: str) -> Schema:
     properties = {
-        "at": _at("When it ended."),
+        "at": _at("When it was sent."),
         "status": _typed(["integer", "null"], "The HTTP status; null when no answer came.", status),
         "error": _text_or_null("Why no answer came; null when one did.", None, enum=[*ATTEMPT_ERRORS, None]),
         "duration_ms": _whole("How long it took.", 41),
@@ -261,13 +275,15 @@ DATA: Final[Mapping[str, Schema]] = MappingProxyType(
         "files": _FILES,
         **_ABOUT_ENDPOINT,
         **_ABOUT_DELIVERY,
+        "test": _TEST,
+        "redacted": _REDACTED,
     }
 )
 """Every property that the ``data`` of some event has."""
 
 
 def _operational(**properties: Schema) -> Schema:
-    return _object("What it is about.", {**_ABOUT_ENDPOINT, **properties})
+    return _object("What it is about.", {**_ABOUT_ENDPOINT, **properties, "test": _TEST}, ("test",))
 
 
 def _reason(example: str) -> Schema:

@@ -94,7 +94,9 @@ class DeliveryState(StrEnum):
     HELD = "held"
     """Pending or retrying, while its endpoint is paused or disabled: it waits for that to end."""
     CANCELLED = "cancelled"
-    """The endpoint was deleted, or it was held for too long. Pruned with its event."""
+    """By hand, or the endpoint was deleted, or it was held for too long. Pruned with its event, unless it is
+    replayed.
+    """
 
 
 DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
@@ -106,7 +108,7 @@ DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyT
         DeliveryState.HELD: frozenset(
             {DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.CANCELLED}
         ),
-        DeliveryState.CANCELLED: frozenset({DeliveryState.RETRYING}),
+        DeliveryState.CANCELLED: frozenset({DeliveryState.PENDING, DeliveryState.RETRYING}),
     }
 )
 

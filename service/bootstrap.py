@@ -29,14 +29,18 @@ from service.endpoints import Endpoints
 from service.errors import SettingsError, StoreUnavailable, Unavailable
 from service.events import EventLog
 from service.health import Health
+from service.ids import CHANCE_BITS, sortable
 from service.inquiry import Inquiry, Patience
 from service.jobs import Jobs
 from service.ledger import Context
 from service.mending import Mender
 from service.notices import Notices
+from service.predictions import Predictions
 from service.presence import Presence, keyrings
 from service.queue import Doorbells
 from service.records import Job
+from service.replays import Replays
+from service.samples import Samples
 from service.sealing import Sealer
 from service.settings import Settings
 from service.signingsecrets import WorkspaceSecrets
@@ -45,9 +49,9 @@ from service.timekeeping import ServiceTime
 from service.vendor import Vendor
 
 VERSION = "0.1.0"
+USER_AGENT = f"Hookreel/{VERSION}"
 SANDBOX_KEY = "sandbox"
 ASK_AGAIN = 1.0
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def now_ms() -> int:
@@ -61,10 +65,9 @@ def boottime() -> float:
 
 
 def sortable_id(prefix: str, at_ms: int, seed: bytes | None = None) -> str:
-    """``prefix`` and 22 characters: 9 of time, by which ids sort, 13 of chance (65 bits) or of ``seed``."""
-    chance = secrets.randbits(65) if seed is None else int.from_bytes(sha256(seed).digest()) >> 191
-    number = at_ms << 65 | chance
-    return prefix + "".join(_ALPHABET[number >> shift & 31] for shift in range(105, -1, -5))
+    """An id that sorts by ``at_ms``, and is chance besides, or follows from ``seed``."""
+    chance = secrets.randbits(CHANCE_BITS) if seed is None else int.from_bytes(sha256(seed).digest()) >> 191
+    return sortable(prefix, at_ms, chance)
 
 
 @dataclass
@@ -133,7 +136,7 @@ class Service:
 
     @cached_property
     def deliveries(self) -> Deliveries:
-        return Deliveries(self.store)
+        return Deliveries(self.store, self.endpoints, USER_AGENT)
 
     @cached_property
     def events(self) -> EventLog:
@@ -146,7 +149,7 @@ class Service:
             clock=self.clock,
             time=self.time,
             token=self.token,
-            event_id=lambda: sortable_id("evt_", self.clock()),
+            event_id=self.event_id,
             max_in_flight=settings.max_in_flight,
             submit_for=settings.submit_for,
             api_url=lambda: settings.api_url or self.public_url,
@@ -194,6 +197,26 @@ class Service:
         )
 
     @cached_property
+    def samples(self) -> Samples:
+        return Samples(self.store, self.endpoints, self.clock, self.event_id)
+
+    @cached_property
+    def replays(self) -> Replays:
+        return Replays(
+            self.store,
+            self.endpoints,
+            self.jobs,
+            clock=self.clock,
+            now=self.time,
+            new_id=lambda: sortable_id("rpl_", self.clock()),
+            retention=self.settings.retention,
+        )
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return Predictions(self.jobs, self.vendor, self.clock)
+
+    @cached_property
     def acceptance(self) -> Acceptance:
         return Acceptance(
             self.jobs,
@@ -232,6 +255,9 @@ class Service:
 
     def callback_url(self, job_id: str, token: str) -> str:
         return f"{self.public_url}/callbacks/wavespeed/{job_id}/{token}"
+
+    def event_id(self) -> str:
+        return sortable_id("evt_", self.clock())
 
     @staticmethod
     def token() -> str:

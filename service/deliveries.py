@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from schemas.eventtypes import INTERRUPTED
 from service import backoff, events, rediskeys
 from service.endpoints import Endpoints
-from service.errors import NotFound
-from service.records import Attempt, Delivery, Endpoint
-from service.sender import Outcome, Request
+from service.errors import Conflict, NotFound
+from service.records import DELIVERY_STATES, Attempt, Delivery, Endpoint
+from service.sender import ANSWER_KEPT, Outcome, Request
 from service.signing import sign_v1, sign_v3
 from service.signingsecrets import Secrets
-from service.store import Store, Word
+from service.store import REVIVE, WITHDRAW, Store, Word
 
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
 MOST_MESSAGES = 1024
 ID_PREFIX = "dlv_"
+ENDED = "dxc"
+"""The letters of the states in which nothing is owed any more, as the store keeps them."""
+OPEN = "pr"
+HIDDEN = "***"
 CONTENT_TYPES = {"cloudevents": "application/cloudevents+json"}
 """By the format, where it is not plain JSON."""
 
@@ -46,6 +52,7 @@ class Message:
     """An event as it is sent, once for each form in which an endpoint may want it."""
 
     def __init__(self, stored: bytes) -> None:
+        self.stored = stored
         self.standard = events.body_of(stored)
         self._forms: dict[str, bytes] = {}
 
@@ -90,7 +97,9 @@ class Mailroom:
                 self._secrets.clear()
         self._load_own([claim.endpoint for claim in claims if self._listed(claim) is None])
         for event, stored in documents.items():
-            if event not in self._messages:
+            known = self._messages.get(event)
+            # It may have been redacted meanwhile.
+            if known is None or known.stored != stored:
                 self._messages[event] = Message(stored)
             self._messages.move_to_end(event)
         _trim(self._messages, keep=len(claims))
@@ -104,21 +113,8 @@ class Mailroom:
         message = self._messages.get(claim.event)
         if message is None:
             return None
-        body = message.body(endpoint)
-        sent_at = int(self.clock() * 1000)
-        at = sent_at // 1000
-        sign = sign_v3 if endpoint.format == "wavespeed" else sign_v1
-        signatures = [sign(each, claim.event, at, body) for each in self._opened(endpoint).live(sent_at)]
-        headers = (
-            ("content-type", CONTENT_TYPES.get(endpoint.format, "application/json")),
-            ("user-agent", self.user_agent),
-            ("webhook-id", claim.event),
-            ("webhook-timestamp", str(at)),
-            ("webhook-signature", " ".join(signatures)),
-            *endpoint.headers.items(),
-        )
-        claim = claim._replace(sent_at=sent_at, host=host_of(endpoint.url))
-        return Request(key=claim, url=endpoint.url, headers=headers, body=body, timeout=endpoint.timeout)
+        sent = claim._replace(sent_at=int(self.clock() * 1000), host=host_of(endpoint.url))
+        return _signed(sent, endpoint, message, self._opened(endpoint), self.user_agent)
 
     def _listed(self, claim: Claim) -> Endpoint | None:
         return self._directories.get(claim.workspace, ("", {}))[1].get(claim.endpoint)
@@ -135,6 +131,22 @@ class Mailroom:
             found = zip(unknown, self.endpoints.find_all(unknown), strict=True)
             self._own.update((each, endpoint) for each, endpoint in found if endpoint and endpoint.job)
         _trim(self._own)
+
+
+def _signed(claim: Claim, endpoint: Endpoint, message: Message, secrets: Secrets, user_agent: str) -> Request:
+    """The POST of ``claim`` as of the moment at which it is sent."""
+    body, at = message.body(endpoint), claim.sent_at // 1000
+    sign = sign_v3 if endpoint.format == "wavespeed" else sign_v1
+    signatures = [sign(each, claim.event, at, body) for each in secrets.live(claim.sent_at)]
+    headers = (
+        ("content-type", CONTENT_TYPES.get(endpoint.format, "application/json")),
+        ("user-agent", user_agent),
+        ("webhook-id", claim.event),
+        ("webhook-timestamp", str(at)),
+        ("webhook-signature", " ".join(signatures)),
+        *endpoint.headers.items(),
+    )
+    return Request(key=claim, url=endpoint.url, headers=headers, body=body, timeout=endpoint.timeout)
 
 
 def host_of(url: str) -> str:
@@ -179,7 +191,7 @@ def judge(
     if outcome.delivered:
         return Verdict("d", Attempt(at, outcome.status, None, outcome.duration_ms, phases))
     attempt = Attempt(at, outcome.status, outcome.error, outcome.duration_ms, phases, outcome.detail)
-    answer = outcome.answer.decode("utf-8", "replace")
+    answer = _text(outcome.answer)
     if outcome.error is None and outcome.status == GONE:
         return Verdict("g", attempt, answer)
     asked = None
@@ -189,10 +201,16 @@ def judge(
     return Verdict("s" if stops and word == "x" else word, attempt, answer)
 
 
+def _text(answer: bytes) -> str:
+    # What stands for a byte that is no UTF-8 is three bytes long.
+    text = answer.decode("utf-8", "replace").encode()
+    return text[:ANSWER_KEPT].decode("utf-8", "ignore")
+
+
 def again(attempt: int, schedule: tuple[float, ...], jitter: float, asked: float | None = None) -> str:
     """The word for a failed attempt: when the next one is due, or that there is none."""
     delay = backoff.delay(schedule, attempt, jitter, asked)
-    return "x" if delay is None else f"r{int(delay * 1000)}"
+    return "x" if delay is None else f"r{math.ceil(delay * 1000)}"
 
 
 def delivery_id(event: str, endpoint: str) -> str:
@@ -207,10 +225,15 @@ def parts_of(delivery: str) -> tuple[str, str]:
 
 
 class Deliveries:
-    """Reading deliveries; they are fields of their event, so a list walks the workspace's events."""
+    """What was sent to whom; deliveries are fields of their event, so a list walks the workspace's events.
 
-    def __init__(self, store: Store) -> None:
+    ``user_agent``: as webhooks say it.
+    """
+
+    def __init__(self, store: Store, endpoints: Endpoints, user_agent: str) -> None:
         self.store = store
+        self.endpoints = endpoints
+        self.user_agent = user_agent
 
     def get(self, workspace: str, wanted: str) -> Delivery:
         """Raises `NotFound`."""
@@ -222,16 +245,65 @@ class Deliveries:
         )
         owner, line = found
         if line is None or owner.decode() != workspace:
-            raise NotFound(f"there is no delivery {wanted[:96]}")
+            raise _unknown(wanted)
         return Delivery.from_line(event, endpoint, line, off=off == b"1")
 
+    def retry(self, workspace: str, wanted: str) -> None:
+        """Due at once, whatever became of it, and with its whole schedule before it again.
+
+        Raises `NotFound`, and `Conflict` while it is under way or when its endpoint was deleted.
+        """
+        found = self.get(workspace, wanted)
+        words: list[Word] = [workspace, found.endpoint, OPEN + ENDED, found.event]
+        revived, under_way, _ = self.store.run(REVIVE, words)
+        if under_way:
+            raise _under_way(wanted)
+        if not revived:
+            self.get(workspace, wanted)
+            raise _endpoint_deleted(wanted)
+
+    def cancel(self, workspace: str, wanted: str) -> None:
+        """Nobody wants it any more. Raises `NotFound`, and `Conflict` unless it is open and waits."""
+        found = self.get(workspace, wanted)
+        letter, under_way = self.store.run(WITHDRAW, [workspace, found.endpoint, found.event])
+        state = letter.decode()
+        if under_way:
+            raise _under_way(wanted)
+        if not state:
+            raise _unknown(wanted)
+        if state in ENDED:
+            word = DELIVERY_STATES[state].value
+            raise Conflict(f"delivery {wanted[:96]} is {word}; only one that waits can be cancelled")
+
+    def request(self, workspace: str, wanted: str, number: int) -> Request:
+        """The POST of an attempt (the first is 1); the values of the endpoint's own headers are hidden.
+
+        It is made anew from the event, the endpoint as it is set now, and the moment of the attempt: what was
+        set otherwise then is not told, and where the secret was changed since, it is signed with those that
+        are live now. Raises `NotFound`, and `Conflict` where it cannot be made any more.
+        """
+        delivery = self.get(workspace, wanted)
+        attempt = _attempt(delivery, number)
+        endpoint = self.endpoints.find(delivery.endpoint)
+        if endpoint is None:
+            raise _endpoint_deleted(wanted)
+        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.event(delivery.event), "doc", "label"))
+        doc, label = found
+        if doc is None:
+            raise _unknown(wanted)
+        if label is not None:
+            raise Conflict(f"event {delivery.event} was redacted: what was sent is not kept")
+        shown = replace(endpoint, headers=dict.fromkeys(endpoint.headers, HIDDEN))
+        claim = Claim(workspace, endpoint.id, delivery.event, "", number, attempt.at)
+        return _signed(claim, shown, Message(doc), self.endpoints.secrets(endpoint), self.user_agent)
+
     def answers(self, event: str, endpoint: str) -> dict[int, str]:
-        """The first answer and the last of a delivery that is not made, by the attempt's number."""
+        """The first answer and the last of a delivery that is not made, by when their attempts were."""
         (kept,) = self.store.read(
             lambda pipe: pipe.hmget(rediskeys.event(event), f"first:{endpoint}", f"last:{endpoint}")
         )
         pairs = (each.decode("utf-8", "replace").split("|", 1) for each in kept if each)
-        return {int(number): answer for number, answer in pairs}
+        return {int(at): answer for at, answer in pairs}
 
     def of_events(self, events_: list[str]) -> list[tuple[str, list[Delivery]]]:
         """Every delivery of each event, with the job it is about, in one round trip."""
@@ -264,3 +336,24 @@ class Deliveries:
 
         told = self.store.read(ask) if names else []
         return {name for name, off in zip(names, told, strict=True) if off == b"1"}
+
+
+def _unknown(delivery: str) -> NotFound:
+    return NotFound(f"there is no delivery {delivery[:96]}")
+
+
+def _under_way(delivery: str) -> Conflict:
+    return Conflict(f"delivery {delivery[:96]} is under way just now; wait until that attempt has ended")
+
+
+def _endpoint_deleted(delivery: str) -> Conflict:
+    return Conflict(f"the endpoint of delivery {delivery[:96]} was deleted")
+
+
+def _attempt(delivery: Delivery, number: int) -> Attempt:
+    if not 1 <= number <= len(delivery.attempts):
+        raise NotFound(f"there is no attempt {number}; {len(delivery.attempts)} have ended")
+    attempt = delivery.attempts[number - 1]
+    if attempt.error == INTERRUPTED:
+        raise Conflict(f"attempt {number} was interrupted: nobody knows whether it was sent")
+    return attempt

@@ -18,6 +18,7 @@ from service.signingsecrets import OVERLAP, VENDORS_OVERLAP, Secrets, WorkspaceS
 from service.store import RELIST, Change, StaleRecord, Store, Word
 
 Ops = tuple[tuple[Word, ...], ...]
+Guard = tuple[str, Word, Word]
 
 
 class Endpoints:
@@ -121,21 +122,28 @@ class Endpoints:
             kept = self.get(workspace, endpoint_id)
             changed = replace(kept, **wanted)
             try:
-                return self._commit(changed, _anew(changed) if changed.active and not kept.active else ())
+                return self._commit(changed, _following(kept, changed))
             except StaleRecord:
                 continue
 
-    def disable(self, workspace: str, endpoint_id: str, reason: str, ops: Ops = ()) -> Endpoint | None:
-        """Send nothing more to it; None when that was so, or it is gone. ``ops`` are written with it."""
+    def disable(
+        self, endpoint_id: str, reason: str, ops: Ops = (), guards: tuple[Guard, ...] = ()
+    ) -> Endpoint | None:
+        """Send nothing more to it; None when that was so, it is gone, or one of ``guards`` does not hold.
+
+        ``ops`` are written with it.
+        """
         while True:
             kept = self.find(endpoint_id)
-            if kept is None or kept.job or kept.workspace != workspace or not kept.enabled:
+            if kept is None or kept.job or not kept.enabled:
                 return None
             off = replace(kept, enabled=False, disabled_reason=reason)
+            down = ("HSET", rediskeys.endpoint(endpoint_id), "down", 1)
             try:
-                return self._commit(off, (("HSET", rediskeys.endpoint(endpoint_id), "down", 1), *ops))
-            except StaleRecord:
-                continue
+                return self._commit(off, (down, *ops), guards)
+            except StaleRecord as error:
+                if error.guard != "rev":
+                    return None
 
     def relist(self, endpoint_id: str) -> int:
         """Put a workspace's endpoint back into its list, which has lost it; 1 if that was so."""
@@ -203,7 +211,7 @@ class Endpoints:
         """Whether some endpoint of the workspace wants ``prediction.processing``."""
         return self.tells(workspace, PROCESSING)
 
-    def _commit(self, endpoint: Endpoint, ops: Ops) -> Endpoint:
+    def _commit(self, endpoint: Endpoint, ops: Ops, guards: tuple[Guard, ...] = ()) -> Endpoint:
         live = Secrets(endpoint.secret, endpoint.old_secrets).pruned(self.clock())
         endpoint = replace(endpoint, old_secrets=live.previous)
         key, workspace = rediskeys.endpoint(endpoint.id), endpoint.workspace
@@ -213,19 +221,27 @@ class Endpoints:
             *ops,
             ("place", workspace, endpoint.id),
         )
-        self.store.commit(Change(key, endpoint.rev, self.new_id(), every, subject=endpoint.id))
+        self.store.commit(Change(key, endpoint.rev, self.new_id(), every, guards, subject=endpoint.id))
         return replace(endpoint, rev=endpoint.rev + 1)
 
 
 def _for_scripts(endpoint: Endpoint) -> tuple[Word, ...]:
     """What of it the scripts must know."""
     off, ordered = int(not endpoint.active), int(endpoint.ordered)
-    return ("off", off, "ordered", ordered, "rate", endpoint.rate)
+    return ("off", off, "halted", 0, "ordered", ordered, "rate", endpoint.rate)
 
 
-def _anew(endpoint: Endpoint) -> Ops:
-    """Whatever it did before it was off, it is tried at once; when it delivers, that is told."""
-    return (("HDEL", rediskeys.endpoint(endpoint.id), "fails", "since", "probe"),)
+def _following(kept: Endpoint, changed: Endpoint) -> Ops:
+    """What scripts kept of an endpoint and a change of it makes void."""
+    key = rediskeys.endpoint(changed.id)
+    ops: list[tuple[Word, ...]] = []
+    if changed.rate != kept.rate:
+        # When the next may go was reckoned by the old one.
+        ops.append(("HDEL", key, "tat"))
+    if changed.active and not kept.active:
+        # Whatever it did before, it is tried at once; when it delivers, that is told.
+        ops += [("HDEL", key, "fails", "since", "probe", "rest"), ("ZREM", rediskeys.FAILING, changed.id)]
+    return tuple(ops)
 
 
 @dataclass(frozen=True)
@@ -246,9 +262,13 @@ class Directory:
 
 def hears(endpoint: Endpoint, kind: str, channel: str, seq: int) -> bool:
     """Whether an event is the endpoint's own: type, channel, and not older than the endpoint."""
+    return seq > endpoint.since and matches(endpoint, kind, channel)
+
+
+def matches(endpoint: Endpoint, kind: str, channel: str) -> bool:
+    """Whether an event is of the endpoint's types and channels, whenever it happened."""
     return (
-        seq > endpoint.since
-        and kind in endpoint.event_types
+        kind in endpoint.event_types
         # The vendor calls back for ends only, so its format carries nothing else.
         and (endpoint.format != "wavespeed" or kind in FINAL_TYPES)
         # What tells of deliveries happens in no channel.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.eventtypes import ARCHIVED, COMPLETED, FAILED
 from schemas.predictions import prediction_object, rfc3339
 from schemas.states import OUR_CODES, PRESUMED, JobState, wire_status
 from service import rediskeys
+from service.errors import NotFound
 from service.records import Job, squeeze, unsqueeze
-from service.store import RESTREAM, Store, Word
+from service.store import FORGET, REDACT, RESTREAM, Store, Word
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -31,6 +32,10 @@ VENDOR_FIELDS = (
     "timings",
 )
 """The fields of a prediction on the vendor's wire; the others are ours."""
+MARKS = ("test", "redacted")
+"""What is told in every format: that an event is only a sample, or that its payload was taken away."""
+LEFT = ("id", "model", "status", "created_at")
+"""The fields of a prediction that its event keeps when it is redacted."""
 
 
 def timestamp(ms: int) -> str:
@@ -138,7 +143,7 @@ def without_input(body: bytes) -> bytes:
 def bare_prediction(body: bytes) -> bytes:
     """The vendor's own callback body: the prediction object without an envelope."""
     data: Mapping[str, Any] = json.loads(body)["data"]
-    return _compact({name: data[name] for name in VENDOR_FIELDS if name in data})
+    return _compact({name: data[name] for name in (*VENDOR_FIELDS, *MARKS) if name in data})
 
 
 def cloud_event(body: bytes, workspace: str) -> bytes:
@@ -157,8 +162,32 @@ def cloud_event(body: bytes, workspace: str) -> bytes:
     return _compact({**attributes, "data": event["data"]})
 
 
+def redacted(body: bytes) -> bytes:
+    """The event without its payload."""
+    document = json.loads(body)
+    left = {name: document["data"][name] for name in LEFT if name in document["data"]}
+    return _compact({**document, "data": {**left, "redacted": True}})
+
+
 def _compact(document: Any) -> bytes:
     return _ENCODER.encode(document).encode()
+
+
+class Label(NamedTuple):
+    """What decides who hears of an event: its type, its channel, and whether it is only a sample."""
+
+    type: str
+    channel: str
+    test: bool
+
+    @classmethod
+    def of(cls, stored: bytes, kept: bytes | None) -> Label:
+        """Of the body that `Event.op` stored; ``kept``: what stands beside it since it was redacted."""
+        if kept:
+            return cls(*json.loads(kept))
+        body = json.loads(body_of(stored))
+        data = body["data"]
+        return cls(body["type"], data.get("channel") or "", data.get("test") is True)
 
 
 class EventLog:
@@ -167,22 +196,42 @@ class EventLog:
     def __init__(self, store: Store) -> None:
         self.store = store
 
+    def redact(self, workspace: str, event_id: str) -> bytes:
+        """Take the payload away, and what endpoints answered; the body that is left. Raises `NotFound`."""
+        doc, label = self._stored(workspace, event_id)
+        body = redacted(body_of(doc))
+        told = json.dumps(Label.of(doc, label))
+        if not self.store.run(REDACT, [event_id, workspace, squeeze(body), told]):
+            raise _unknown(event_id)
+        return body
+
+    def erase(self, workspace: str, event_id: str) -> None:
+        """Gone at once, with its deliveries, whatever waits. Raises `NotFound`."""
+        self._stored(workspace, event_id)
+        self.store.run(FORGET, [event_id, 1])
+
+    def _stored(self, workspace: str, event_id: str) -> tuple[bytes, bytes | None]:
+        (found,) = self.store.read(lambda pipe: pipe.hmget(rediskeys.event(event_id), "ws", "doc", "label"))
+        owner, doc, label = found
+        if doc is None or owner.decode() != workspace:
+            raise _unknown(event_id)
+        return doc, label
+
     def put_back(self, ids: list[str], own_endpoints: Callable[[list[str]], list[str]]) -> int:
         """Events that wait for their fan-out and are in no stream any more go back into it; how many did.
 
         ``own_endpoints``: the jobs' own endpoints, by the jobs' ids.
         """
-        names = ("job", "entry", "doc")
+        names = ("job", "entry", "doc", "label")
         rows = self.store.read(lambda pipe: [pipe.hmget(rediskeys.event(each), names) for each in ids])
         waiting = [(each, *row) for each, row in zip(ids, rows, strict=True) if row[1] and row[2]]
-        own = own_endpoints([job.decode() for _, job, _, _ in waiting])
+        own = own_endpoints([job.decode() for _, job, *_ in waiting])
         calls = [
-            (RESTREAM, (), [event, entry, *_stream_fields(doc), endpoint])
-            for (event, _, entry, doc), endpoint in zip(waiting, own, strict=True)
+            (RESTREAM, (), [event, entry, *Label.of(doc, label)[:2], endpoint])
+            for (event, _, entry, doc, label), endpoint in zip(waiting, own, strict=True)
         ]
         return sum(self.store.run_all(calls)) if calls else 0
 
 
-def _stream_fields(doc: bytes) -> tuple[str, str]:
-    body = json.loads(body_of(doc))
-    return body["type"], body["data"].get("channel") or ""
+def _unknown(event_id: str) -> NotFound:
+    return NotFound(f"there is no event {event_id[:64]}")

@@ -7,6 +7,7 @@ follows from its note, and who is disabled is not disabled again.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,25 +17,36 @@ from typing import Any
 from schemas.eventtypes import DELIVERY_EXHAUSTED, ENDPOINT_DISABLED, ENDPOINT_RECOVERED, OPERATIONAL
 from service import events, rediskeys
 from service.deliveries import delivery_id
-from service.endpoints import Endpoints
+from service.endpoints import Endpoints, Guard
+from service.errors import StoreUnavailable, Unavailable
 from service.records import Attempt, Endpoint
 from service.store import CANCEL, FORGET, Change, StaleRecord, Store, Word
 
 DAY_MS = 86_400_000
 DAYS = 7
 AT_ONCE = 100
-CANCELLED_AT_ONCE = 500
+CANCELLED_AT_ONCE = 150
 GONE = "it answered 410 Gone"
 STOPPED = "a delivery is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
 FAILING = "nothing was delivered to it for too long"
+EXHAUSTED = "its schedule is over"
+_TOLD_BY: Mapping[str, str] = MappingProxyType(
+    {"exhausted": DELIVERY_EXHAUSTED, "recovered": ENDPOINT_RECOVERED}
+)
+"""The notes of which nothing comes but an event."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+FAILURES_THAT_OPEN = 5
+"""As scripts/pace.lua has it."""
 _GROWTH = 1.2
 """Of the tally's buckets, from one to the next."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the last seven days. ``p50`` and ``p95``: ms that a delivery took, to a tenth; None without any."""
+    """Of the last seven days. ``p50`` and ``p95``: ms that a delivery took, to a tenth; None without any.
+
+    ``circuit``: open while one attempt at a time decides whether the others may follow.
+    """
 
     delivered: int = 0
     failed: int = 0
@@ -45,6 +57,7 @@ class Statistics:
     in_flight: int = 0
     failures_in_a_row: int = 0
     last_failure: Attempt | None = None
+    circuit: str = "closed"
 
     @property
     def success_rate(self) -> float | None:
@@ -68,37 +81,68 @@ class Health:
 
     # -- what is told -----------------------------------------------------------------------------------
 
-    def tell(self, most: int = AT_ONCE) -> int:
-        """Act on some notes; how many. Raises `StoreUnavailable`."""
-        (raw,) = self.store.read(lambda pipe: pipe.lrange(rediskeys.NOTES, 0, most - 1))
-        for note in raw:
-            self._act(note)
-            self._done("lrem", rediskeys.NOTES, 1, note)
-        return len(raw)
+    def tell(self, budget: float = 0.0) -> int:
+        """Act on the notes, for about ``budget`` seconds; on how many. Raises `StoreUnavailable`."""
+        deadline, told = self.monotonic() + budget, 0
+        while True:
+            (raw,) = self.store.read(lambda pipe: pipe.lrange(rediskeys.NOTES, 0, AT_ONCE - 1))
+            done = [note for note in raw if self._is_told(note)]
+            self._put_away(raw, set(done))
+            told += len(done)
+            if len(raw) < AT_ONCE or not done or self.monotonic() >= deadline:
+                return told
+
+    def _put_away(self, raw: list[bytes], done: set[bytes]) -> None:
+        """Those that are told go; those that a later release has to tell stand behind the others."""
+
+        def ask(pipe: Any) -> None:
+            for note in raw:
+                pipe.lrem(rediskeys.NOTES, 1, note)
+                if note not in done:
+                    pipe.rpush(rediskeys.NOTES, note)
+
+        if raw:
+            self.store.write(ask)
+
+    def _is_told(self, raw: bytes) -> bool:
+        try:
+            self._act(raw)
+        except StoreUnavailable:
+            raise
+        except Unavailable as error:
+            logging.getLogger(__name__).warning("note.left", extra={"why": error.detail})
+            return False
+        return True
 
     def _act(self, raw: bytes) -> None:
         note: dict[str, Any] = json.loads(raw)
+        kind = note["kind"]
+        if kind in _TOLD_BY and not self.endpoints.tells(note["ws"], _TOLD_BY[kind]):
+            return
         endpoint = self.endpoints.find(note["endpoint"])
         if endpoint is None:
             return
         told = _Told(self.event_id(note["at"], raw), note["at"], endpoint, _last_attempt(note))
-        match note["kind"]:
-            case "gone":
-                self._disable(told, GONE)
-            case "stopped":
-                self._disable(told, STOPPED)
+        match kind:
+            case "gone" | "stopped":
+                halted = ("set", rediskeys.endpoint(endpoint.id), "halted")
+                self._disable(told, GONE if kind == "gone" else STOPPED, halted)
             case "exhausted":
                 self._tell_exhausted(told, note)
             case "recovered":
                 self._write(told, ENDPOINT_RECOVERED, None)
 
-    def _disable(self, told: _Told, reason: str) -> None:
-        ops = (told.op(ENDPOINT_DISABLED, reason),) if self._wanted(told, ENDPOINT_DISABLED) else ()
-        self.endpoints.disable(told.endpoint.workspace, told.endpoint.id, reason, ops)
+    def _disable(self, told: _Told, reason: str, guard: Guard) -> None:
+        """Unless ``guard`` holds no more: somebody has enabled it meanwhile, or it has delivered."""
+        wanted = self.endpoints.tells(told.endpoint.workspace, ENDPOINT_DISABLED)
+        ops = (told.op(ENDPOINT_DISABLED, reason),) if wanted else ()
+        self.endpoints.disable(told.endpoint.id, reason, ops, (guard,))
 
     def _tell_exhausted(self, told: _Told, note: Mapping[str, Any]) -> None:
         (doc,) = self.store.read(lambda pipe: pipe.hget(rediskeys.event(note["event"]), "doc"))
-        kind = json.loads(events.body_of(doc))["type"] if doc else ""
+        if doc is None:
+            return  # somebody has deleted it
+        kind = json.loads(events.body_of(doc))["type"]
         # Of what tells of deliveries nothing is told, or it would never end.
         if kind not in OPERATIONAL:
             more = {
@@ -108,19 +152,14 @@ class Health:
                     "attempt_count": note["attempts"],
                 },
             }
-            self._write(told, DELIVERY_EXHAUSTED, None, more)
+            self._write(told, DELIVERY_EXHAUSTED, EXHAUSTED, more)
 
     def _write(self, told: _Told, kind: str, reason: str | None, more: Mapping[str, Any] = _NOTHING) -> None:
-        if not self._wanted(told, kind):
-            return
         change = Change(rediskeys.event(told.id), 0, told.id, (told.op(kind, reason, more),), subject=told.id)
         try:
             self.store.commit(change)
         except StaleRecord:
             return  # it was told before
-
-    def _wanted(self, told: _Told, kind: str) -> bool:
-        return self.endpoints.tells(told.endpoint.workspace, kind)
 
     # -- what is found ----------------------------------------------------------------------------------
 
@@ -143,33 +182,40 @@ class Health:
         at = self.clock()
         last = _attempt_of(failed.decode() if failed else "", "")
         seed = f"{endpoint.id} {endpoint.rev}".encode()
-        self._disable(_Told(self.event_id(at, seed), at, endpoint, last), FAILING)
+        told = _Told(self.event_id(at, seed), at, endpoint, last)
+        self._disable(told, FAILING, ("member", rediskeys.FAILING, endpoint.id))
 
     def cancel_left(self, budget: float) -> int:
         """What waited for deleted endpoints, for about ``budget`` seconds; how many were cancelled."""
         deadline, cancelled = self.monotonic() + budget, 0
         (leaving,) = self.store.read(lambda pipe: pipe.zrange(rediskeys.LEAVING, 0, AT_ONCE))
         for each in leaving:
-            endpoint = each.decode()
-            done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
-            while done == CANCELLED_AT_ONCE and self.monotonic() < deadline:
-                cancelled += done
-                done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, "+inf"])
+            done, all_of_it = self._cancel(each.decode(), "+inf", deadline)
             cancelled += done
-            if done == CANCELLED_AT_ONCE:
+            if not all_of_it:
                 break
             self._done("zrem", rediskeys.LEAVING, each)
         return cancelled
 
-    def cancel_held(self, now: int) -> int:
-        """What was held for as long as that may be; how many were cancelled."""
-        before, cancelled = now - int(self.held_retention * 1000), 0
+    def cancel_held(self, now: int, budget: float) -> int:
+        """What was held for as long as that may be, for about ``budget`` seconds; how many were cancelled."""
+        deadline, cancelled = self.monotonic() + budget, 0
+        before = now - int(self.held_retention * 1000)
         (names,) = self.store.read(lambda pipe: pipe.smembers(rediskeys.WORKSPACES))
         for name in names:
             for endpoint in self.endpoints.list(name.decode()):
                 if not endpoint.active:
-                    cancelled += self.store.run(CANCEL, [endpoint.id, CANCELLED_AT_ONCE, before])
+                    cancelled += self._cancel(endpoint.id, before, deadline)[0]
         return cancelled
+
+    def _cancel(self, endpoint: str, before: Word, deadline: float) -> tuple[int, bool]:
+        """How many, and whether that was all."""
+        cancelled = 0
+        while True:
+            done = self.store.run(CANCEL, [endpoint, CANCELLED_AT_ONCE, before])
+            cancelled += done
+            if done < CANCELLED_AT_ONCE or self.monotonic() >= deadline:
+                return cancelled, done < CANCELLED_AT_ONCE
 
     def forget_odd(self, now: int) -> int:
         """Events that are about no job and older than the retention, when nothing of them is owed."""
@@ -212,6 +258,7 @@ class Health:
             in_flight=in_flight,
             failures_in_a_row=int(fails or 0),
             last_failure=Attempt.from_row(json.loads(failed)) if failed else None,
+            circuit="open" if int(fails or 0) >= FAILURES_THAT_OPEN and not endpoint.ordered else "closed",
         )
 
 

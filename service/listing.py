@@ -19,7 +19,7 @@ from service.deliveries import Deliveries
 from service.endpoints import Endpoints
 from service.errors import Gone, InvalidInput, NotFound
 from service.events import body_of
-from service.records import Delivery, Endpoint, Job, load_job
+from service.records import Delivery, Endpoint, Job, Replay, load_job
 from service.store import Store
 
 Row = TypeVar("Row")
@@ -125,6 +125,13 @@ class Lists:
         """Newest first. Raises `InvalidInput` for a cursor that is none."""
         places = self._older(rediskeys.endpoints(workspace), Place.read("e", cursor))
         return _page("e", limit, places, self._endpoints.find_all)
+
+    def replays(
+        self, workspace: str, limit: int, cursor: str | None, load: Callable[[list[str]], list[Replay | None]]
+    ) -> Page[Replay]:
+        """Newest first, as ``load`` finds them. Raises `InvalidInput` for a cursor that is none."""
+        places = self._older(rediskeys.replays(workspace), Place.read("r", cursor))
+        return _page("r", limit, places, load)
 
     def deliveries(self, workspace: str, limit: int, cursor: str | None, wanted: Wanted) -> Page[Sent]:
         """Those of the newest event first. A page may be short, even empty, and yet have a next one.

@@ -195,9 +195,10 @@ class Mender:
         self._next_recount = self.monotonic() + RECOUNT_EVERY
         (names,) = self.store.read(lambda pipe: pipe.smembers(rediskeys.WORKSPACES))
         workspaces = sorted(name.decode() for name in names)
-        busy = self.store.read(lambda pipe: [pipe.exists(rediskeys.running(name)) for name in workspaces])
+        keys = [rediskeys.FLIGHT, *map(rediskeys.running, workspaces)]
+        flight, *busy = self.store.read(lambda pipe: [pipe.exists(key) for key in keys])
         wanted = [name for name, there in zip(workspaces, busy, strict=True) if there]
-        return int(self.store.run(RECOUNT, wanted)) if wanted else 0
+        return int(self.store.run(RECOUNT, wanted)) if wanted or flight else 0
 
     # -- every record -----------------------------------------------------------------------------------
 

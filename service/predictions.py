@@ -13,6 +13,7 @@ from service import rediskeys
 from service.errors import Conflict, NotFound
 from service.jobs import Jobs
 from service.records import Job
+from service.store import FORGET, PRUNE, Word
 from service.vendor import VendorRefused
 
 LISTED_MS: Final = 7 * 24 * 3600 * 1000
@@ -82,6 +83,21 @@ class Predictions:
         for job in jobs:
             self.jobs.mark_deleted(job.id)
         return len(jobs)
+
+    def erase(self, workspace: str, job_id: str) -> None:
+        """As `delete`, and nothing of it is kept for what is owed: record, events and attempts go at once.
+
+        Its archived files go as soon as a worker gets to them. Raises `NotFound` besides.
+        """
+        if self.jobs.get(job_id).workspace != workspace:
+            raise NotFound(f"there is no prediction {job_id[:64]}")
+        self.delete(workspace, [job_id])
+        while (job := self.jobs.get_all([job_id])[0]) is not None:
+            # Whoever has moved it meanwhile may have written another event.
+            for each in job.events:
+                self.store.run(FORGET, [each, 1])
+            kept: list[Word] = [job.id, workspace, job.rev, job.own_endpoint, *job.events]
+            self.store.run(PRUNE, kept, [rediskeys.job(job.id)])
 
     def _delete_upstream(self, ids: list[str]) -> None:
         """What the vendor does not know is gone already; one such must not keep the others."""

@@ -244,21 +244,29 @@ class Attempt:
     def from_row(cls, row: list[Any]) -> Attempt:
         """The inverse of `item`, decoded."""
         at, status, error, duration, *rest = row
+        if rest and isinstance(rest[0], str):
+            # Once the detail came right after these.
+            return cls(at, status, error, duration, (), rest[0])
         return cls(at, status, error, duration, tuple(rest[0]) if rest else (), *rest[1:])
 
 
-_DELIVERY_STATES = {
+DELIVERY_STATES = {
     "p": DeliveryState.PENDING,
     "r": DeliveryState.RETRYING,
     "d": DeliveryState.DELIVERED,
     "x": DeliveryState.EXHAUSTED,
     "c": DeliveryState.CANCELLED,
+    # No longer written; scripts/mend_events.lua has it wait again.
+    "h": DeliveryState.HELD,
 }
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event for one endpoint; its id is made of both."""
+    """One event for one endpoint; its id is made of both.
+
+    ``attempt_count``: how many attempts were begun, those before a retry by hand included.
+    """
 
     event: str
     endpoint: str
@@ -275,10 +283,50 @@ class Delivery:
         """
         letter, count, claim, log = line.decode().split("|", 3)
         attempts = tuple(map(Attempt.from_row, json.loads(f"[{log}]")))
-        state = _DELIVERY_STATES[letter]
+        state = DELIVERY_STATES[letter]
         if off and not claim and state in OPEN_DELIVERY:
             state = DeliveryState.HELD
-        return cls(event, endpoint, state, int(count), claim, attempts)
+        # The count itself begins anew with the schedule.
+        begun = max(int(count), len(attempts) + bool(claim))
+        return cls(event, endpoint, state, begun, claim, attempts)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Many deliveries to one endpoint, made to wait little by little.
+
+    ``kind``: recover, what was exhausted or cancelled; replay-missing, what was never there. ``since`` and
+    ``until``: ms, or None, between which the events happened. ``at``: the number of the last event looked at;
+    ``last``: of the last one to look at.
+    """
+
+    id: str
+    workspace: str
+    kind: str
+    endpoint: str
+    created_at: int
+    state: str = "running"
+    at: int = 0
+    last: int = 0
+    since: int | None = None
+    until: int | None = None
+    total: int = 0
+    examined: int = 0
+    revived: int = 0
+    ended_at: int = 0
+    rev: int = 0
+
+
+_NUMBERS = ("created_at", "at", "last", "total", "examined", "revived", "ended_at", "rev")
+
+
+def load_replay(replay_id: str, fields: Mapping[bytes, bytes]) -> Replay:
+    """From the fields of its hash."""
+    words = {name.decode(): value.decode() for name, value in fields.items()}
+    told: dict[str, Any] = {name: words[name] for name in ("kind", "endpoint", "state")}
+    told |= {name: int(words.get(name, 0)) for name in _NUMBERS}
+    told |= {name: int(words[name]) for name in ("since", "until") if words.get(name)}
+    return Replay(id=replay_id, workspace=words["ws"], **told)
 
 
 def dump_job(job: Job) -> bytes:

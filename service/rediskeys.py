@@ -12,7 +12,9 @@ PREFIX = "hr:"
 APIKEYS = f"{PREFIX}apikeys"
 """hash: SHA-256 of the key -> JSON {id, workspace, name, operator, created_at, hint}. Until revoked."""
 SERVICE = f"{PREFIX}service"
-"""hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL; shift. Stays."""
+"""hash: public_url of the web process that has no HOOKREEL_PUBLIC_URL; shift; replays (until when those that
+were made to wait by replays are on their way, at the rate that they may have). Stays.
+"""
 VENDOR = f"{PREFIX}vendor"
 """hash: rev, tok; window (jobs at once; absent: as set), slowed_at, not_before; unknowns (in a row), probe
 (1: one job may pass; or that job); duplicates (second results of a job); secret (sealed), secret_at. Stays.
@@ -67,6 +69,10 @@ endpoint, event, at, attempts, item, answer. Until it is told.
 """
 LEAVING = f"{PREFIX}leaving"
 """zset: deleted endpoint -> since when. Until what waited for it is cancelled."""
+REPLAYING = f"{PREFIX}replaying"
+"""zset: replay that goes on -> when it was advanced last. Goes when it ends."""
+REPLAYED = f"{PREFIX}replayed"
+"""zset: replay that has ended -> when. Until pruned."""
 FLIGHT = f"{PREFIX}flight"
 """zset: "event endpoint" under a claim -> when it was claimed. Goes with the outcome."""
 
@@ -124,7 +130,8 @@ def event(event_id: str) -> str:
     """hash: doc (body), ws, job, seq, entry (in the stream), open (what is owed), <endpoint> -> line.
 
     ``open`` counts the deliveries that are open, and one for the fan-out until that is done.
-    first:<endpoint> and last:<endpoint>: "attempt|answer" of a delivery that was not made; until it is.
+    first:<endpoint> and last:<endpoint>: "when the attempt was|answer" of a delivery that was not made; until
+    it is. label: JSON of what a redacted event was about (type, channel, whether it was a test).
     """
     return f"{PREFIX}event:{event_id}"
 
@@ -143,11 +150,27 @@ def endpoint(endpoint_id: str) -> str:
     """hash: rev, tok, doc, ws (of a workspace's). Goes when deleted; a job's own endpoint with the job.
 
     A workspace's has besides, for the scripts: off (1: nothing is sent), ordered (1), rate (a second), all
-    three as set; tat (when the next may go by the rate), fails (in a row), since (the first of them), probe
-    (until when nothing is tried), at_once, next (of an ordered one), failed (the last failure), down (1: to
-    be told when it delivers again).
+    three as set; halted (1: a script has set off, and a note tells why), tat (when the next may go by the
+    rate), fails (in a row), since (the first of them), probe (until when nothing is tried), rest (for how
+    long, in ms), at_once, next (of an ordered one), failed (the last failure), down (1: to be told when it
+    delivers again).
     """
     return f"{PREFIX}endpoint:{endpoint_id}"
+
+
+def replay(replay_id: str) -> str:
+    """hash: rev, tok, ws, kind, endpoint, state, and how far it is. Until pruned, once it has ended.
+
+    which (letters of the deliveries meant, as scripts/again.lua has them), at (number of the last event that
+    was looked at), last (of the last one to look at), since and until (ms or nothing), total, examined and
+    revived (how many), created_at, ended_at.
+    """
+    return f"{PREFIX}replay:{replay_id}"
+
+
+def replays(workspace_name: str) -> str:
+    """zset: replay -> when it was asked for. Goes when it is pruned."""
+    return f"{PREFIX}replays:{workspace_name}"
 
 
 def due(workspace_name: str) -> str:

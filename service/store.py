@@ -113,14 +113,19 @@ def _source(name: str) -> str:
     return resources.files("service").joinpath("scripts", f"{name}.lua").read_text("utf-8")
 
 
+_PARTS = (("again", r"\bagain\("), ("pace", r"\b(pace|place|drop)\("))
+"""What several scripts share, and by which of its functions it is known who needs it."""
+
+
 class Script:
     """A Lua script of this package, with the keys in front of it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         source = _source(name)
-        if re.search(r"\bplace\(", source):
-            source = _source("pace") + source
+        for part, functions in _PARTS:
+            if re.search(functions, source):
+                source = _source(part) + source
         self.text = _prelude(source) + re.sub(r"(?m)^\s*--.*\n", "", source)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
@@ -137,7 +142,10 @@ OUTCOMES = Script("outcomes")
 CLAIMS_OF = Script("claims_of")
 PRUNE = Script("prune")
 CANCEL = Script("cancel")
+WITHDRAW = Script("withdraw")
 REVIVE = Script("revive")
+ADVANCE = Script("advance")
+REDACT = Script("redact")
 FORGET = Script("forget")
 MEND_EVENTS = Script("mend_events")
 MEND_JOBS = Script("mend_jobs")

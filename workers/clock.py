@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Self, TypeVar
 
+from schemas.eventtypes import INTERRUPTED
 from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
@@ -39,12 +40,15 @@ RECALL_EVERY = 300.0
 RECALL_AT_ONCE = 50
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})
 """The state of the jobs that a task is about; whoever is due and in another has no business there."""
-INTERRUPTED = "interrupted"
 MOST_ATTEMPTS = 50
 """As many as a schedule can have; a delivery that ends whoever attempts it must come to an end itself."""
 UPSTREAM_KEPT_MS = 2 * 24 * 3600 * 1000
+TELL_BUDGET = 0.2
+"""Seconds of a pass for what is told of endpoints."""
 LEAVING_BUDGET = 0.05
-"""Seconds of a pass for what waited for deleted endpoints."""
+"""Seconds of a pass for what waited for deleted endpoints, and for what was held for too long."""
+REPLAY_BUDGET = 0.05
+"""Seconds of a pass for replays of many events."""
 TIDY_EVERY = 60.0
 WINDOW_BUDGET = 0.008
 """Seconds of a pass; a window that is larger than that is gone through in several."""
@@ -65,6 +69,7 @@ class Clock:
     _next_recall: float = 0.0
     _next_tidy: float = 0.0
     _recalled: int = 0
+    _owing: int = 0
     _silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -97,6 +102,7 @@ class Clock:
             self.archive,
             self.tell,
             self.tidy_endpoints,
+            self.replay,
             self.prune,
         ):
             self._attempt(part)
@@ -246,9 +252,9 @@ class Clock:
             self.service.store.write(lambda pipe: pipe.zrem(zset, *stray))
         return [each for each in ids if each not in stray]
 
-    def _due(self, zset: str, before: int) -> list[str]:
+    def _due(self, zset: str, before: int, start: int = 0) -> list[str]:
         (ids,) = self.service.store.read(
-            lambda pipe: pipe.zrangebyscore(zset, "-inf", before, 0, DUE_AT_ONCE)
+            lambda pipe: pipe.zrangebyscore(zset, "-inf", before, start, DUE_AT_ONCE)
         )
         return [each.decode() for each in ids]
 
@@ -256,15 +262,21 @@ class Clock:
 
     def tell(self) -> None:
         """What happened to endpoints, to whoever wants to know; those that only fail are disabled."""
-        self.service.health.tell()
+        self.service.health.tell(TELL_BUDGET)
         self.service.health.disable_failing()
 
     def tidy_endpoints(self) -> None:
         """What waited for deleted endpoints, a little each pass; what was held for too long, now and then."""
         self.service.health.cancel_left(LEAVING_BUDGET)
-        if self.monotonic() >= self._next_tidy:
+        if self.monotonic() < self._next_tidy:
+            return
+        # Where there were some, there may be more.
+        if not self.service.health.cancel_held(self.service.time(), LEAVING_BUDGET):
             self._next_tidy = self.monotonic() + TIDY_EVERY
-            self.service.health.cancel_held(self.service.time())
+
+    def replay(self) -> None:
+        """What endpoints are to be sent again, or have missed, a little each pass."""
+        self.service.replays.advance(REPLAY_BUDGET)
 
     # -- old records ------------------------------------------------------------------------------------
 
@@ -272,20 +284,27 @@ class Clock:
         self.service.store.write(lambda pipe: pipe.zrem(zset, job_id))
 
     def prune(self) -> None:
-        """Final jobs and other events older than the retention, of which nothing is owed."""
+        """Final jobs, other events and replays older than the retention, of which nothing is owed."""
         self.service.health.forget_odd(self.service.time())
+        self.service.replays.forget(self.service.time())
         forgotten = self.service.time() - UPSTREAM_KEPT_MS
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)
-        for job_id in self._due(rediskeys.FINAL, before):
-            job = self.service.jobs.get_all([job_id])[0]
-            if job is None:
-                self._forget(rediskeys.FINAL, job_id)
-                continue
-            if job.copies:
-                self._discard_later(job)
-            args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
-            self.service.store.run(PRUNE, args, [rediskeys.job(job.id)])
+        due = self._due(rediskeys.FINAL, before, self._owing)
+        owing = sum(not self._prune(job_id) for job_id in due)
+        # Those that something is owed of stand before the others: the next pass goes on behind them.
+        self._owing = self._owing + owing if len(due) == DUE_AT_ONCE else 0
+
+    def _prune(self, job_id: str) -> bool:
+        """False: something of it is owed."""
+        job = self.service.jobs.get_all([job_id])[0]
+        if job is None:
+            self._forget(rediskeys.FINAL, job_id)
+            return True
+        if job.copies:
+            self._discard_later(job)
+        args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+        return bool(self.service.store.run(PRUNE, args, [rediskeys.job(job.id)]))
 
     def _discard_later(self, job: Job) -> None:
         """Noted before the record goes: nothing else would know of the job's copies then."""

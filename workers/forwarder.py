@@ -7,6 +7,7 @@ Every claim is on disk before its POST, every outcome after it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -18,10 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from service.bootstrap import VERSION, Service, begin
+from service.bootstrap import USER_AGENT, Service, begin
 from service.connection import LOST
 from service.deliveries import Claim, Mailroom, host_of, judge
-from service.errors import HookreelError, StoreUnavailable
+from service.errors import HookreelError, StoreUnavailable, Unavailable
 from service.logs import AttemptLog
 from service.notices import EVERYTHING
 from service.records import Endpoint
@@ -77,7 +78,7 @@ class Forwarder:
     _next_claim: float = 0.0
 
     def __post_init__(self) -> None:
-        self._hosts = Hosts()
+        self._hosts = Hosts(monotonic=self.monotonic)
         self._streams = Streams(self.service, self.incarnation, self.monotonic)
 
     def ring(self) -> None:
@@ -128,7 +129,14 @@ class Forwarder:
         return not self.stopping and (self.rung or self._until_due() <= 0)
 
     def _until_due(self) -> float:
-        return max(0.0, min(self._streams.next_look, self._next_claim) - self.monotonic())
+        looks = self._streams.next_look
+        # What is due while there is no room is claimed with the next outcome.
+        due = min(looks, self._next_claim) if self._room else looks
+        return max(0.0, due - self.monotonic())
+
+    @property
+    def _room(self) -> int:
+        return self.most_in_flight - self.sender.in_flight
 
     # -- one turn ---------------------------------------------------------------------------------------
 
@@ -137,7 +145,7 @@ class Forwarder:
         self._free_doubtful()
         self.rung = False
         outcomes, token = self._outcomes, f"{self.incarnation}.{next(self._turns)}"
-        room = 0 if self.stopping else self.most_in_flight - self.sender.in_flight
+        room = 0 if self.stopping else self._room
         calls: list[Call] = [(OUTCOMES, (), outcomes)] if outcomes else []
         try:
             calls += self._streams.expansions()
@@ -174,7 +182,8 @@ class Forwarder:
         if self._disabling and not self._outcomes:
             # The clock would do it a second later.
             self._disabling = False
-            self.service.health.tell()
+            with contextlib.suppress(Unavailable):
+                self.service.health.tell()
 
     def _lost(self, token: str) -> None:
         self._doubtful.append(token)
@@ -208,8 +217,8 @@ class Forwarder:
         if endpoint is None:
             self._outcomes.extend(claim.outcome("c"))
         elif not endpoint.active:
-            # Claimed just before it was paused or disabled.
-            self._outcomes.extend(claim.outcome("u"))
+            # Claimed just before it was paused or disabled, or the store does not know that it is.
+            self._outcomes.extend(claim.outcome("u1000"))
         elif wait := self._hosts.wait(host_of(endpoint.url)):
             self._outcomes.extend(claim.outcome(f"u{wait}"))
         else:
@@ -222,7 +231,7 @@ class Forwarder:
             logging.getLogger(__name__).warning(
                 "delivery.unsignable", extra={"endpoint": endpoint.id, "why": error.detail}
             )
-            self._outcomes.extend(claim.outcome("b60000"))
+            self._outcomes.extend(claim.outcome("u60000"))
             return
         if request is None:
             self._outcomes.extend(claim.outcome("c"))
@@ -299,9 +308,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
     service = begin("forwarder")
     settings = service.settings
-    agent = f"Hookreel/{VERSION}"
-    sender = Sender(service.policy, agent)
-    mailroom = Mailroom(service.store, service.endpoints, time.time, agent)
+    sender = Sender(service.policy, USER_AGENT)
+    mailroom = Mailroom(service.store, service.endpoints, time.time, USER_AGENT)
     attempts = AttemptLog(settings.log_level)
     forwarder = Forwarder(service, sender, mailroom, service.incarnation, random.random, attempts)
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 
 PER_HOST = 256
-AGAIN_MS = 250
+SOONEST = 0.25
+EACH = 1 / 512
+"""Seconds from one that is turned away to the next: a host that hangs costs few looks."""
 
 
 class Hosts:
-    """``most``: attempts under way at one host and port."""
+    """``most``: attempts under way at one host and port. ``monotonic`` in seconds."""
 
-    def __init__(self, most: int = PER_HOST) -> None:
+    def __init__(self, most: int = PER_HOST, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.most = most
+        self.monotonic = monotonic
         self._under_way: Counter[str] = Counter()
-        self._turned_away: Counter[str] = Counter()
+        self._next: dict[str, float] = {}
 
     def wait(self, host: str) -> int:
-        """0 when there is room; else in how many ms to ask again, the later the more were turned away."""
+        """0 when there is room; else in how many ms to ask again: one after the other, never all at once."""
         if self._under_way[host] < self.most:
             return 0
-        self._turned_away[host] += 1
-        return AGAIN_MS * (1 + self._turned_away[host] // self.most)
+        now = self.monotonic()
+        self._next[host] = max(now + SOONEST, self._next.get(host, 0.0) + EACH)
+        return round((self._next[host] - now) * 1000)
 
     def enter(self, host: str) -> None:
         """An attempt begins."""
@@ -29,7 +35,7 @@ class Hosts:
 
     def leave(self, host: str) -> None:
         """An attempt has ended."""
-        for counter in (self._under_way, self._turned_away):
-            counter[host] -= 1
-            if counter[host] <= 0:
-                del counter[host]
+        self._under_way[host] -= 1
+        if self._under_way[host] <= 0:
+            del self._under_way[host]
+            self._next.pop(host, None)

@@ -24,7 +24,7 @@ from rq.timeouts import BaseDeathPenalty
 
 from service.archive.archivist import Archivist
 from service.archive.download import Downloads
-from service.bootstrap import VERSION, Service, begin, boottime
+from service.bootstrap import USER_AGENT, Service, begin, boottime
 from service.connection import connect
 from service.queue import COPIES, QUEUE, TASKS
 from service.sender import trusted_authorities
@@ -171,9 +171,7 @@ def _worker(service: Service, queue: str, name: str, concurrency: int) -> Thread
 def _archivist(service: Service) -> Archivist | None:
     if service.depot is None:
         return None
-    downloads = Downloads(
-        service.policy, f"Hookreel/{VERSION}", trusted_authorities(), lambda: StoppableQueue.stopping
-    )
+    downloads = Downloads(service.policy, USER_AGENT, trusted_authorities(), lambda: StoppableQueue.stopping)
     return Archivist(service.jobs, service.depot, downloads, service.incarnation)
 
 

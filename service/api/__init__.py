@@ -17,7 +17,6 @@ from service.api.submissions import Submissions
 from service.api.v3 import Api
 from service.bootstrap import Service
 from service.catalogue import Catalogue
-from service.predictions import Predictions
 from service.vendorsecret import VendorSecret
 from service.waiters import Waiters
 
@@ -61,9 +60,8 @@ def _register(app: Flask, service: Service, waiters: Waiters) -> None:
         configured=settings.vendor_webhook_secret,
     )
     catalogue = Catalogue(service.vendor.models, sandbox=settings.sandbox, allowed=settings.models)
-    predictions = Predictions(service.jobs, service.vendor, service.clock)
     app.extensions[SECRET] = secret
-    Api(service, catalogue, predictions).register(app)
+    Api(service, catalogue).register(app)
     Submissions(service, catalogue, waiters).register(app)
     Files(service).register(app)
     Health(service, secret, Durability(service.durability, time.monotonic)).register(app)

@@ -16,7 +16,7 @@ from service.api.submissions import LIMIT, wire
 from service.bootstrap import Service
 from service.catalogue import Catalogue
 from service.errors import InvalidInput, VendorUnavailable
-from service.predictions import Filter, Predictions
+from service.predictions import Filter
 from service.records import Job
 from service.vendor import UploadUnsupported
 
@@ -29,7 +29,6 @@ class Api:
 
     service: Service
     catalogue: Catalogue
-    predictions: Predictions
 
     def register(self, app: Flask) -> None:
         """Every route under ``/api/v3`` but the submission's."""
@@ -50,7 +49,7 @@ class Api:
 
     def result(self, job_id: str) -> Response:
         """One prediction, as far as it is."""
-        job = self.predictions.get(self._workspace(), job_id)
+        job = self.service.predictions.get(self._workspace(), job_id)
         return answers.good(self._shown(job))
 
     def page(self) -> Response:
@@ -58,13 +57,13 @@ class Api:
         workspace = self._workspace()
         asked = _loaded(_PREDICTIONS)
         page, size = asked.pop("page"), asked.pop("page_size")
-        jobs = self.predictions.page(workspace, Filter(**asked), page, size)
+        jobs = self.service.predictions.page(workspace, Filter(**asked), page, size)
         return answers.good({"page": page, "items": [self._shown(job) for job in jobs]})
 
     def delete(self) -> Response:
         """Finished predictions only; all of them or none."""
         workspace = self._workspace()
-        count = self.predictions.delete(workspace, _loaded(_DELETE)["ids"])
+        count = self.service.predictions.delete(workspace, _loaded(_DELETE)["ids"])
         return answers.good({"deleted_count": count})
 
     def models(self) -> Response:

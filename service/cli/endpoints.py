@@ -8,7 +8,7 @@ import click
 from marshmallow import ValidationError
 
 from schemas import documents
-from service.cli import printing
+from service.cli import printing, replays
 from service.cli.client import connect, segment
 
 _COLUMNS = {
@@ -23,7 +23,7 @@ _COLUMNS = {
 
 @click.group()
 def endpoints() -> None:
-    """Add, list, show and remove subscribers' URLs."""
+    """Subscribers' URLs: who hears of what, how they are doing, and what they have missed."""
 
 
 @endpoints.command()
@@ -105,6 +105,82 @@ def remove(endpoint_id: str, as_json: bool) -> None:
     """Send nothing more to an endpoint."""
     connect().call("DELETE", f"/v1/endpoints/{segment(endpoint_id)}")
     printing.facts({"removed": endpoint_id}, as_json=as_json)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--type", "type_", metavar="TYPE", help="Of the sample; prediction.completed when not given.")
+@printing.as_json
+def test(endpoint_id: str, type_: str | None, as_json: bool) -> None:
+    """Send an endpoint a sample, signed, and print which delivery that is."""
+    _print(endpoint_id, "POST", "/test", {"type": type_} if type_ else {}, as_json=as_json)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@printing.as_json
+def stats(endpoint_id: str, as_json: bool) -> None:
+    """Show how an endpoint has done in seven days, and how it does now."""
+    _print(endpoint_id, "GET", "/stats", as_json=as_json)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@printing.as_json
+def pause(endpoint_id: str, as_json: bool) -> None:
+    """Hold an endpoint's deliveries until it is resumed."""
+    _print(endpoint_id, "PATCH", "", {"paused": True}, as_json=as_json)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@printing.as_json
+def resume(endpoint_id: str, as_json: bool) -> None:
+    """Send to an endpoint again that was paused or disabled, with what was held meanwhile."""
+    _print(endpoint_id, "PATCH", "", {"paused": False, "enabled": True}, as_json=as_json)
+
+
+_wait = click.option("--wait", is_flag=True, help="Until it has ended.")
+_until = click.option("--until", metavar="TIME", help="Of events until then.")
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--since", metavar="TIME", required=True, help="Of events since then: 2026-11-22T05:28:00Z.")
+@_until
+@_wait
+@printing.as_json
+def recover(endpoint_id: str, since: str, until: str | None, wait: bool, as_json: bool) -> None:
+    """Deliver again what was given up or cancelled."""
+    _replay(endpoint_id, "/recover", {"since": since, "until": until}, wait=wait, as_json=as_json)
+
+
+@endpoints.command("replay-missing")
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--since", metavar="TIME", help="Of events since then: 2026-11-22T05:28:00Z.")
+@_until
+@click.option("--include-earlier", is_flag=True, help="Also those from before the endpoint was made.")
+@_wait
+@printing.as_json
+def replay_missing(
+    endpoint_id: str, since: str | None, until: str | None, include_earlier: bool, wait: bool, as_json: bool
+) -> None:
+    """Deliver what an endpoint never had."""
+    body = {"since": since, "until": until, "include_earlier": include_earlier}
+    _replay(endpoint_id, "/replay-missing", body, wait=wait, as_json=as_json)
+
+
+def _print(
+    endpoint_id: str, method: str, path: str, body: dict[str, Any] | None = None, *, as_json: bool
+) -> None:
+    answer = connect().call(method, f"/v1/endpoints/{segment(endpoint_id)}{path}", json=body)
+    printing.facts(answer, as_json=as_json)
+
+
+def _replay(endpoint_id: str, path: str, body: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    client = connect()
+    begun = client.call("POST", f"/v1/endpoints/{segment(endpoint_id)}{path}", json=body)
+    printing.facts(replays.ended(client, begun) if wait else begun, as_json=as_json)
 
 
 def _json(text: str) -> Any:

@@ -112,6 +112,15 @@ def resolve(job_id: str, upstream_id: str | None, not_submitted: bool, as_json: 
     _print(connect().call("POST", f"/v1/jobs/{segment(job_id)}/resolve", json=body), as_json=as_json)
 
 
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@printing.as_json
+def remove(job_id: str, as_json: bool) -> None:
+    """Delete a job that has ended, here and at the vendor, with its events and the copies of its outputs."""
+    connect().call("DELETE", f"/v1/jobs/{segment(job_id)}")
+    printing.facts({"removed": job_id}, as_json=as_json)
+
+
 def _print(job: dict[str, Any], *, as_json: bool) -> None:
     more = () if job["maybe_billed"] else ("maybe_billed",)
     printing.facts(job, as_json=as_json, leave_out=("timeline", "submissions", *more))
@@ -124,7 +133,7 @@ def _job(client: Client, job_id: str) -> Any:
 def _ended(client: Client, job_id: str) -> Any:
     """The job when it has ended: told by the stream, and looked at whenever that begins anew."""
     for message in follow(client):
-        if message is None or (message.data and json.loads(message.data)["data"]["id"] == job_id):
+        if message is None or (message.data and json.loads(message.data)["data"].get("id") == job_id):
             job = _job(client, job_id)
             if job["state"] in _FINAL:
                 return job

@@ -80,12 +80,12 @@ class Onward:
 def _onward(url: str) -> Onward:
     import requests
 
-    from service.bootstrap import VERSION
+    from service.bootstrap import USER_AGENT
     from service.signing import new_secret
 
     session = requests.Session()
     session.trust_env = False
-    session.headers["user-agent"] = f"Hookreel/{VERSION}"
+    session.headers["user-agent"] = USER_AGENT
     secret = new_secret(secrets.token_bytes(_SECRET_BYTES))
     click.echo(f"sending on to {url}, signed with {secret}", err=True)
     return Onward(url, secret, session)
@@ -96,6 +96,8 @@ def _print(event: dict[str, Any], *, as_json: bool) -> None:
         printing.line(event)
         return
     data = event["data"]
-    told = data["error"] or " ".join(str(each) for each in data["outputs"])
-    at = event["timestamp"][11:19]
-    click.echo(printing.safe(f"{at}  {event['type']}  {data['id']}  {data['model']}  {told}".rstrip()))
+    # Operational events tell of an endpoint instead; a redacted one of hardly anything.
+    about = data.get("id") or data.get("endpoint", {}).get("id")
+    told = data.get("error") or data.get("reason") or " ".join(map(str, data.get("outputs", ())))
+    words = (event["timestamp"][11:19], event["type"], about, data.get("model"), told)
+    click.echo(printing.safe("  ".join(filter(None, words))))

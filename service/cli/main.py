@@ -12,13 +12,16 @@ from service.errors import HookreelError, SettingsError
 
 _COMMANDS = {
     "clock": "service.cli.roles",
+    "deliveries": "service.cli.deliveries",
     "demo": "service.cli.demo",
     "endpoints": "service.cli.endpoints",
+    "events": "service.cli.events",
     "forwarder": "service.cli.roles",
     "jobs": "service.cli.jobs",
     "keys": "service.cli.keys",
     "listen": "service.cli.listen",
     "repair": "service.cli.repair",
+    "replays": "service.cli.replays",
     "reseal": "service.cli.reseal",
     "sandbox": "service.cli.roles",
     "serve": "service.cli.roles",

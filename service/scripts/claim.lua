@@ -1,4 +1,4 @@
--- Claim deliveries that are due: workspaces in turn, endpoints by how long they have been due.
+-- Claim deliveries that are due: workspaces in turn, and the endpoints of each in turn.
 -- A delivery line is "state|attempts|token of the open claim|log"; a claim counts the attempt before it is made.
 -- ARGV     token, most claims, most attempts under way per endpoint, and 1 for the events' documents
 -- returns  ms until something is due (-1: nothing waits), revision of the endpoints per workspace met,
@@ -7,16 +7,31 @@
 local token, limit, share, documents = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local now = clock()
 local claims, revisions, told, writes = {-1, ''}, {}, {}, {}
--- An ordered endpoint looks again so many ms later whether the events before its next one are fanned out.
-local LOOK_AGAIN = 20
+-- An ordered endpoint looks again after so many ms whether what happened before its next is fanned out: soon at
+-- first, then in as long as that has taken so far, up to a second.
+local SOONEST_LOOK, LATEST_LOOK = 20, 1000
+-- Endpoints of which nothing could be taken that one claim looks at, so that it holds the store shortly.
+local idle_looks = 256
+local fronts = {}
+
+-- The number of the workspace's first event that is not fanned out (inf: there is none), and when to look again.
+local function unfanned(ws)
+  if not fronts[ws] then
+    local first = redis.call('ZRANGE', K.unfanned(ws), 0, 0, 'WITHSCORES')
+    local since = first[1] and redis.call('ZSCORE', K.OPEN_EVENTS, first[1]) or now
+    local again = math.max(SOONEST_LOOK, math.min(LATEST_LOOK, now - tonumber(since)))
+    fronts[ws] = {number = tonumber(first[2] or 'inf'), again = now + again}
+  end
+  return fronts[ws]
+end
 
 -- The next of an ordered endpoint, once nothing that happened before it can still join the line.
 local function first_in_line(ws, ep, s)
   local head = redis.call('ZRANGE', K.line(ep), 0, 0, 'WITHSCORES')
   if not head[1] or now < s.next then return {} end
-  local unfanned = redis.call('ZRANGE', K.unfanned(ws), 0, 0, 'WITHSCORES')[2]
-  if unfanned and tonumber(unfanned) < tonumber(head[2]) then
-    s.next = now + LOOK_AGAIN
+  local front = unfanned(ws)
+  if front.number < tonumber(head[2]) then
+    s.next = front.again
     return {}
   end
   return {head[1]}
@@ -41,8 +56,8 @@ local function take(ws, ep, due, s)
   local flown = {}
   for _, event in ipairs(due) do
     local key = K.event(event)
-    local attempts, log = string.match(redis.call('HGET', key, ep) or '', '^[pr]|(%d+)|[^|]*|(.*)$')
-    if attempts then
+    local attempts, holder, log = string.match(redis.call('HGET', key, ep) or '', '^[pr]|(%d+)|([^|]*)|(.*)$')
+    if holder == '' then
       attempts = attempts + 1
       local words = writes[key] or {}
       writes[key] = words
@@ -57,7 +72,12 @@ local function take(ws, ep, due, s)
       n = #flown
       flown[n + 1], flown[n + 2] = now, event .. ' ' .. ep
     elseif s.ordered then
-      redis.call('ZREM', K.line(ep), event)
+      if holder then
+        -- It is under way, and not counted: nothing goes before that is mended.
+        s.next = now + LATEST_LOOK
+      else
+        redis.call('ZREM', K.line(ep), event)
+      end
     end
   end
   local taken = #flown / 2
@@ -77,24 +97,33 @@ local function serve(ws, ep, most)
   local free = math.min(most, room(s, flying(ws, ep), now, share))
   local taken = 0
   if free > 0 then taken = take(ws, ep, s.ordered and first_in_line(ws, ep, s) or waiting(ep, free), s) end
-  place(ws, ep, now, s, share)
+  place(ws, ep, now, s, share, true)
   return taken
+end
+
+-- Up to ``quota`` of a workspace, its endpoints in turn; how many.
+local function visit(ws, quota, idle)
+  local took, before = 0, 0
+  repeat
+    before = took
+    local eps = redis.call('ZRANGE', K.due(ws), '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
+    for j, ep in ipairs(eps) do
+      if took >= quota or idle <= 0 then break end
+      local taken = serve(ws, ep, math.ceil((quota - took) / (#eps - j + 1)))
+      took = took + taken
+      if taken == 0 then
+        idle, idle_looks = idle - 1, idle_looks - 1
+      end
+    end
+  until took >= quota or idle <= 0 or (took == before and #eps < 100)
+  return took
 end
 
 local served = redis.call('ZRANGE', K.TURNS, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
 for i, ws in ipairs(served) do
-  if limit <= 0 then break end
-  local quota, took = math.ceil(limit / (#served - i + 1)), 0
-  while took < quota do
-    local eps = redis.call('ZRANGE', K.due(ws), '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
-    if #eps == 0 then break end
-    local before = took
-    for j, ep in ipairs(eps) do
-      if took >= quota then break end
-      took = took + serve(ws, ep, math.ceil((quota - took) / (#eps - j + 1)))
-    end
-    if took == before and #eps < 100 then break end
-  end
+  if limit <= 0 or idle_looks <= 0 then break end
+  local left = #served - i + 1
+  local took = visit(ws, math.ceil(limit / left), math.ceil(idle_looks / left))
   limit = limit - took
   if took > 0 then
     revisions[#revisions + 1] = ws .. '=' .. (redis.call('HGET', K.workspace(ws), 'endpoints') or '0')

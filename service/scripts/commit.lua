@@ -4,6 +4,7 @@
 -- guards   rev N ''        the record's revision is N (0: it does not exist)
 --          absent KEY ''   nothing is there
 --          member ZSET M   M is in it
+--          set HASH FIELD  the field is 1
 --          room LIMIT N    N more bytes of waiting images stay within LIMIT
 --          queue LIMIT ''  fewer than LIMIT jobs wait
 -- ops      wait WS JOB ORDER · leave JOB · ended WS JOB MS · admit LIMIT · slow LIMIT MS · grow LIMIT · probe
@@ -23,6 +24,8 @@ for _ = 1, tonumber(ARGV[2]) do
     good = redis.call('EXISTS', a) == 0
   elseif kind == 'member' then
     good = redis.call('ZSCORE', a, b) and true or false
+  elseif kind == 'set' then
+    good = redis.call('HGET', a, b) == '1'
   elseif kind == 'room' then
     good = tonumber(redis.call('GET', K.PENDING_BYTES) or '0') + tonumber(b) <= tonumber(a)
   elseif kind == 'queue' then

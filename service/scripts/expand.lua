@@ -11,24 +11,23 @@ for i = 5, #ARGV do
 end
 local found = redis.call('HMGET', key, 'ws', 'seq', unpack(eps))
 if found[1] then
-  local idle, lines = {}, {}
+  local idle, busy, lines = {}, {}, {}
   for i, ep in ipairs(eps) do
     if not found[i + 2] then
-      local n = 2 * made
-      idle[n + 1], idle[n + 2] = now, ep
-      lines[n + 1], lines[n + 2] = ep, 'p|0||'
+      local queue = ordered[ep] and K.line(ep) or K.wait(ep)
+      redis.call('ZADD', queue, ordered[ep] and found[2] or now, event)
+      local to = redis.call('ZCARD', queue) == 1 and idle or busy
+      to[#to + 1], to[#to + 2] = now, ep
+      lines[2 * made + 1], lines[2 * made + 2] = ep, 'p|0||'
       made = made + 1
-      if ordered[ep] then
-        redis.call('ZADD', K.line(ep), found[2], event)
-      else
-        redis.call('ZADD', K.wait(ep), now, event)
-      end
     end
   end
   if made > 0 then
     redis.call('HSET', key, unpack(lines))
-    -- At once, as far as it is known here; the claim knows what speaks against it.
-    redis.call('ZADD', K.due(ws), 'LT', unpack(idle))
+    -- At once, as far as it is known here; the claim knows what speaks against it, and for whom others wait already
+    -- it has said so: those that hang would have to be looked at again for each event.
+    if #idle > 0 then redis.call('ZADD', K.due(ws), 'LT', unpack(idle)) end
+    if #busy > 0 then redis.call('ZADD', K.due(ws), 'NX', unpack(busy)) end
     redis.call('ZADD', K.TURNS, 'LT', now, ws)
   end
 end

@@ -5,28 +5,37 @@
 --          then events that wait for their fan-out and are in no stream, and after a '' those of many deliveries
 local cursor, count, large, within = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local MANY = 500
--- When the last attempt of a log was: milliseconds have 13 digits until the year 2286.
-local LAST = '.*%[(' .. string.rep('%d', 13) .. '),'
 local now = clock()
 local put, lost, larges, seen, groups, paces = 0, {}, {}, {}, {}, {}
 
 -- When a delivery whose place was lost is due: as the service's own schedule has it, and never later than that.
 local function due(attempts, log)
-  local last, delay = tonumber(string.match(log, LAST)), tonumber(ARGV[5 + attempts] or '0')
+  local read, rows = pcall(cjson.decode, '[' .. log .. ']')
+  local last, delay = read and rows[1] and tonumber(rows[#rows][1]), tonumber(ARGV[5 + attempts] or '0')
   if not last then return now end
   return math.max(now, math.min(last, now) + delay)
 end
 
+-- A deleted one that was ordered is not known as such.
+local function waits(ep, event)
+  return redis.call('ZSCORE', K.wait(ep), event) or redis.call('ZSCORE', K.late(ep), event)
+    or not paces[ep].known and redis.call('ZSCORE', K.line(ep), event)
+end
+
 local function tend(ws, event, seq, ep, line)
-  local state, attempts, holder, log = string.match(line, '^([pr])|(%d+)|([^|]*)|(.*)$')
+  local state, attempts, holder, log = string.match(line, '^([prh])|(%d+)|([^|]*)|(.*)$')
   if not state then return false end
+  if state == 'h' then
+    -- Held as it once was, in no queue; now it waits, and an endpoint that is off gets nothing.
+    redis.call('HSET', K.event(event), ep, 'r|' .. attempts .. '||' .. log)
+  end
   paces[ep] = paces[ep] or pace(ep)
   if paces[ep].ordered then
     put = put + redis.call('ZADD', K.line(ep), 'NX', seq, event)
   end
   if holder ~= '' then
     put = put + redis.call('ZADD', K.FLIGHT, 'NX', now, event .. ' ' .. ep)
-  elseif not (paces[ep].ordered or redis.call('ZSCORE', K.wait(ep), event) or redis.call('ZSCORE', K.late(ep), event)) then
+  elseif not (paces[ep].ordered or waits(ep, event)) then
     put = put + redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), due(tonumber(attempts), log), event)
   end
   seen[ws] = seen[ws] or {}
@@ -107,18 +116,26 @@ else
   for i = 1, #found[2], 2 do mend(found[2][i]) end
 end
 
+-- Whether nothing would try it when it can be tried: it has no turn, waits for an outcome with nothing under way, or
+-- for a time that is past its own by more than an ordered endpoint ever waits before it looks again.
+local function is_astray(ep, at, wanted)
+  if not wanted then return not paces[ep].known and not redis.call('ZSCORE', K.LEAVING, ep) end
+  if not at then return true end
+  return wanted ~= '+inf' and tonumber(at) > math.max(wanted, now) + 2000
+end
+
 for ws, eps in pairs(seen) do
   for ep in pairs(eps) do
-    local at = redis.call('ZSCORE', K.due(ws), ep)
     local wanted = next_try(ep, paces[ep], flying(ws, ep), now, SHARE)
-    -- At its limit (+inf) without an attempt under way, nothing would ever take it from there.
-    if wanted and (not at or (at == 'inf' and wanted ~= '+inf')) then
+    if is_astray(ep, redis.call('ZSCORE', K.due(ws), ep), wanted) then
       place(ws, ep, now, paces[ep])
       put = put + 1
     end
   end
   local first = redis.call('ZRANGE', K.due(ws), 0, 0, 'WITHSCORES')[2]
-  if first and first ~= 'inf' then put = put + redis.call('ZADD', K.TURNS, 'LT', 'CH', first, ws) end
+  if first and first ~= 'inf' then
+    put = put + redis.call('ZADD', K.TURNS, 'LT', 'CH', math.max(now, tonumber(first)), ws)
+  end
 end
 
 local answer = {next, put, unpack(lost)}

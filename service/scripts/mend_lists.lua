@@ -2,7 +2,7 @@
 -- ARGV     cursor of the keys, how many
 -- returns  next cursor, number put back, then the keys of records of which more must be known than stands beside them
 local now, put, told, met = clock(), 0, {}, {}
-local JOB, EVENT, ENDPOINT = K.job(''), K.event(''), K.endpoint('')
+local JOB, EVENT, ENDPOINT, REPLAY = K.job(''), K.event(''), K.endpoint(''), K.replay('')
 
 local function meet(ws)
   if met[ws] then return end
@@ -33,9 +33,29 @@ local function of_endpoint(key, endpoint)
   if ws and not redis.call('ZSCORE', K.endpoints(ws), endpoint) then told[#told + 1] = key end
 end
 
+local function of_replay(key, replay)
+  local ws, state, created_at = unpack(redis.call('HMGET', key, 'ws', 'state', 'created_at'))
+  if not ws then return end
+  meet(ws)
+  put = put + redis.call('ZADD', K.replays(ws), 'NX', created_at, replay)
+  if state == 'running' then
+    put = put + redis.call('ZADD', K.REPLAYING, 'NX', 0, replay)
+  else
+    put = put + redis.call('ZADD', K.REPLAYED, 'NX', now, replay)
+  end
+end
+
 local found = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2], 'TYPE', 'hash')
 for _, key in ipairs(found[2]) do
-  local job, event, endpoint = begins(key, JOB), begins(key, EVENT), begins(key, ENDPOINT)
-  if job then of_job(key, job) elseif event then of_event(key, event) elseif endpoint then of_endpoint(key, endpoint) end
+  local job, event, endpoint, replay = begins(key, JOB), begins(key, EVENT), begins(key, ENDPOINT), begins(key, REPLAY)
+  if job then
+    of_job(key, job)
+  elseif event then
+    of_event(key, event)
+  elseif endpoint then
+    of_endpoint(key, endpoint)
+  elseif replay then
+    of_replay(key, replay)
+  end
 end
 return {found[1], put, unpack(told)}

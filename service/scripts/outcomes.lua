@@ -2,7 +2,7 @@
 -- 2xx turns a delivery that is still open into a delivered one.
 -- ARGV     six per outcome: workspace, endpoint, event, token, verdict, log item and, after a line feed, the answer
 --          verdict: d delivered · rN try again in N ms · x exhausted · s as x, and an ordered endpoint stops there
---                   g the endpoint is gone: off, and the delivery waits · c cancelled
+--                   g the endpoint is gone: off, and the delivery waits (a job's own: as x) · c cancelled
 --                   bN as r, and the endpoint is not to blame · uN not sent after all: again in N ms, uncounted
 -- returns  how many applied
 local now = clock()
@@ -27,34 +27,35 @@ local function note(log, item)
   return log .. ',' .. item
 end
 
--- The first answer and the last are kept until it is delivered.
-local function keep_answer(key, words, ep, attempts, word, answer)
-  if word == 'd' then
-    if attempts > 1 then
+-- The first answer and the last are kept until it is delivered or cancelled, each with when its attempt was.
+local function keep_answer(key, words, ep, log, item, word, answer)
+  if word == 'd' or word == 'c' then
+    if log ~= '' then
       local gone = unsaid[key] or {}
       unsaid[key] = gone
       gone[#gone + 1], gone[#gone + 2] = 'first:' .. ep, 'last:' .. ep
     end
-  elseif answer ~= '' then
-    words[#words + 1] = (attempts == 1 and 'first:' or 'last:') .. ep
-    words[#words + 1] = attempts .. '|' .. answer
+  elseif answer ~= '' and item ~= '' then
+    local first = redis.call('HEXISTS', key, 'first:' .. ep) == 0
+    words[#words + 1] = (first and 'first:' or 'last:') .. ep
+    words[#words + 1] = string.match(item, '^%[(%d+)') .. '|' .. answer
   end
 end
 
-local function wait_again(ep, event, attempts, at)
+local function wait_again(ep, event, state, at)
   local s = paced(ep)
   if s.ordered then
     s.next = at
     redis.call('HSET', K.endpoint(ep), 'next', at)
   else
-    redis.call('ZADD', attempts == 0 and K.wait(ep) or K.late(ep), at, event)
+    redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), at, event)
   end
 end
 
 local function wait_no_more(ep, event, mine)
   local s = paced(ep)
+  if s.ordered or not s.known then redis.call('ZREM', K.line(ep), event) end
   if s.ordered then
-    redis.call('ZREM', K.line(ep), event)
     if s.next > 0 then
       s.next = 0
       redis.call('HDEL', K.endpoint(ep), 'next')
@@ -72,9 +73,22 @@ local function tell(kind, ws, ep, event, attempts, item, answer)
   end
 end
 
-local function switch_off(ep)
-  paced(ep).off = true
-  redis.call('HSET', K.endpoint(ep), 'off', '1')
+-- Nothing more is sent there; it is told once, not for each attempt that was under way.
+local function halt(kind, ws, ep, ...)
+  local s = paced(ep)
+  if s.halted then return end
+  s.off, s.halted = true, true
+  redis.call('HSET', K.endpoint(ep), 'off', '1', 'halted', '1')
+  tell(kind, ws, ep, ...)
+end
+
+-- What an outcome comes to: nothing is kept for an endpoint that is deleted meanwhile, and a job's own, which nobody
+-- can enable again, is told no more.
+local function meaning(word, ep)
+  local s = paced(ep)
+  if not s.known and word ~= 'd' then return 'c' end
+  if word == 'g' and not s.listed then return 'x' end
+  return word
 end
 
 -- Failures in a row, in the order of the batch; what the endpoint did last decides.
@@ -83,7 +97,7 @@ local function judge(ws, ep, word, item)
   local h = health[ep] or {ws = ws, good = 0, bad = 0, row = 0, x = 0, took = {}}
   health[ep] = h
   if word == 'd' then
-    h.good, h.row = h.good + 1, 0
+    h.good, h.row, h.made = h.good + 1, 0, item
     local ms = tonumber(string.match(item, '^%[%d+,[^,]+,[^,]+,(%d+)') or '')
     -- A fifth more from one to the next: half of that is as exact as it gets.
     if ms then
@@ -120,25 +134,25 @@ for i = 1, #ARGV, 6 do
       writes[key] = words
       if open then
         touched[ep] = ws
+        word = meaning(word, ep)
         if word == 'r' or word == 'b' then
           state = 'r'
-          wait_again(ep, event, attempts, now + delay)
+          wait_again(ep, event, state, now + delay)
         elseif word == 'u' then
           attempts = attempts - 1
-          if attempts == 0 then state = 'p' end
-          wait_again(ep, event, attempts, now + delay)
+          if attempts == 0 and log == '' then state = 'p' end
+          wait_again(ep, event, state, now + delay)
         elseif word == 'g' or word == 's' then
           state = 'r'
-          wait_again(ep, event, attempts, now)
-          switch_off(ep)
-          tell(word == 'g' and 'gone' or 'stopped', ws, ep, event, attempts, item, answer)
+          wait_again(ep, event, state, now)
+          halt(word == 'g' and 'gone' or 'stopped', ws, ep, event, attempts, item, answer)
         else
           state = word
           wait_no_more(ep, event, mine)
           closed[event] = (closed[event] or 0) + 1
         end
         if word == 'x' or word == 's' then tell('exhausted', ws, ep, event, attempts, item, answer) end
-        keep_answer(key, words, ep, attempts, word, answer)
+        keep_answer(key, words, ep, log, item, word, answer)
       end
       fresh[pair] = state .. '|' .. attempts .. '|' .. holder .. '|' .. note(log, item)
       words[#words + 1] = ep
@@ -171,18 +185,29 @@ local function count(ep, h)
   if new then redis.call('EXPIRE', key, DAYS_KEPT) end
 end
 
+-- How long it is left alone once its circuit is open. What was under way when it opened says nothing new: only what
+-- was begun after the rest, and that is one probe, makes it longer.
+local function lengthen_rest(s, key, row)
+  local opens = s.fails < FAILURES_THAT_OPEN
+  s.fails = s.fails + row
+  if s.ordered or s.fails < FAILURES_THAT_OPEN or not (opens or now >= s.probe) then return end
+  s.rest = opens and FIRST_REST or math.min(LONGEST_REST, math.max(FIRST_REST, 2 * s.rest))
+  s.probe = now + s.rest
+  redis.call('HSET', key, 'probe', s.probe, 'rest', s.rest)
+end
+
 -- A success closes the circuit and lets more through at once; a failure halves that, and five in a row open it.
 local function diagnose(ep, h)
   local s, key = paces[ep], K.endpoint(ep)
   local since, down = unpack(redis.call('HMGET', key, 'since', 'down'))
   if h.good > 0 and (since or s.fails > 0) then
-    s.fails, s.probe, since = 0, 0, nil
-    redis.call('HDEL', key, 'fails', 'since', 'probe')
+    s.fails, s.probe, s.rest, since = 0, 0, 0, nil
+    redis.call('HDEL', key, 'fails', 'since', 'probe', 'rest')
     redis.call('ZREM', K.FAILING, ep)
   end
   if h.good > 0 and down then
     redis.call('HDEL', key, 'down')
-    tell('recovered', h.ws, ep, '', 0, '', '')
+    tell('recovered', h.ws, ep, '', 0, h.made, '')
   end
   local at_once = s.at_once
   if h.good > 0 and at_once < SHARE then at_once = math.min(SHARE, at_once + h.good) end
@@ -191,16 +216,12 @@ local function diagnose(ep, h)
     s.at_once = at_once
     redis.call('HSET', key, 'at_once', at_once)
   end
+  if h.bad > 0 then redis.call('HSET', key, 'failed', h.failed or '') end
   if h.row > 0 then
-    s.fails = s.fails + h.row
-    redis.call('HSET', key, 'fails', s.fails, 'failed', h.failed or '', 'since', since or now)
-    if s.fails >= FAILURES_THAT_OPEN then
-      s.probe = now + math.min(LONGEST_PROBE, 1000 * 2 ^ math.min(10, s.fails - FAILURES_THAT_OPEN))
-      redis.call('HSET', key, 'probe', s.probe, 'down', '1')
-    end
+    lengthen_rest(s, key, h.row)
+    redis.call('HSET', key, 'fails', s.fails, 'since', since or now)
+    if s.fails >= FAILURES_THAT_OPEN then redis.call('HSET', key, 'down', '1') end
     redis.call('ZADD', K.FAILING, now - tonumber(since or now), ep)
-  elseif h.bad > 0 then
-    redis.call('HSET', key, 'failed', h.failed or '')
   end
 end
 

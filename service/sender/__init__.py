@@ -18,9 +18,9 @@ import certifi
 import pycurl
 
 from service.addresses import Policy
-from service.sender.transfers import Error, Outcome, Request, Transfer, refused
+from service.sender.transfers import ANSWER_KEPT, Error, Outcome, Request, Transfer, refused
 
-__all__ = ["Error", "Outcome", "Request", "Sender", "trusted_authorities"]
+__all__ = ["ANSWER_KEPT", "Error", "Outcome", "Request", "Sender", "trusted_authorities"]
 
 IDLE_CONNECTIONS = 512
 

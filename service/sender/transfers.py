@@ -38,7 +38,10 @@ _ERRORS: dict[int, Error] = {
     pycurl.E_SSL_INVALIDCERTSTATUS: "tls",
 }
 
-_RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+# For these libcurl has no codes of their own.
+_MESSAGES: dict[str, Error] = {"Too large response headers": "too_large", "chunk hex-length": "protocol"}
+
+_RETRY_AFTER = re.compile(rb"^retry-after:[ \t]*([^\r\n]{0,100})", re.IGNORECASE | re.MULTILINE)
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 _TIMES = (
@@ -133,10 +136,6 @@ class Transfer:
     def prepare(self, request: Request) -> None:
         """Set what differs from the transfer before; raises ValueError (or libcurl's error) for bad input."""
         self._request = request
-        self._answer.seek(0)
-        self._answer.truncate()
-        self._headers.seek(0)
-        self._headers.truncate()
         self._guard.reset(plain=request.url[:6].lower() != "https:")
         self._set(pycurl.URL, request.url)
         self._set(pycurl.HTTPHEADER, _header_lines(request.headers))
@@ -151,13 +150,16 @@ class Transfer:
 
     def outcome(self, code: int, message: str) -> Outcome:
         """What libcurl's code and the handle's measurements say."""
-        status = _final(self._get(pycurl.RESPONSE_CODE))
+        said = self._get(pycurl.RESPONSE_CODE)
+        status = _final(said)
         error, detail = (None, "") if code == pycurl.E_OK else self._failure(code, message)
         if error and status and status >= 300:  # noqa: PLR2004
             error = None
+        elif error is None and status is None:
+            error, detail = "protocol", f"an answer ended with status {said}"
         total, dns, connect, tls, first_byte = map(self._get, _TIMES)
         connected = max(connect, tls)
-        return Outcome(
+        made = Outcome(
             key=self._request.key,
             status=status,
             error=error,
@@ -170,19 +172,31 @@ class Transfer:
             retry_after=self._retry_after() if status and status >= 400 else None,  # noqa: PLR2004
             answer=self._answer.getvalue()[:ANSWER_KEPT],
         )
+        self._forget()
+        return made
+
+    def _forget(self) -> None:
+        # Now: a thousand idle handles with the 300 kB of headers that they may get are a lot.
+        for said in (self._answer, self._headers):
+            said.seek(0)
+            said.truncate()
 
     def _failure(self, code: int, message: str) -> tuple[Error, str]:
         if self._guard.refusal:
             return "blocked_address", self._guard.refusal
-        # libcurl has no code of its own for headers of more than 300 kB.
-        if message.startswith("Too large response headers"):
-            return "too_large", message
-        return _ERRORS.get(code, "protocol"), message
+        detail = _printable(message)
+        known = (error for begins, error in _MESSAGES.items() if detail.startswith(begins))
+        return next(known, _ERRORS.get(code, "protocol")), detail
 
     def _retry_after(self) -> str | None:
         # getinfo(RETRY_AFTER) is cut off at six hours.
         found = _RETRY_AFTER.search(self._headers.getvalue())
         return found[1].decode("latin-1").strip() if found else None
+
+
+def _printable(message: str) -> str:
+    # libcurl repeats in it what the receiver has said, as it came.
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in message)
 
 
 def _final(status: int) -> int | None:

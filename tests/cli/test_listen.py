@@ -83,6 +83,19 @@ def test_people_see_a_line_for_each_event(listening, story):
     assert "https://cdn.example.com/a.mp4" in line
 
 
+def test_people_see_whom_an_operational_event_is_about(listening, service):
+    process = listening()
+    until(process.stderr, "listening")
+    endpoint, _ = service.endpoints.create("default", {"url": "https://example.com/hooks"})
+    event = service.samples.send("default", endpoint.id, "endpoint.disabled")
+    line = process.stdout.readline()
+    assert "endpoint.disabled  ep_" in line
+    assert line.endswith("it answered 410 Gone\n")
+    service.events.redact("default", event)
+    service.samples.send("default", endpoint.id, "prediction.failed")
+    assert "prediction.failed" in process.stdout.readline()
+
+
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, Queue[tuple[bytes, dict[str, str]]]]]:
     came: Queue[tuple[bytes, dict[str, str]]] = Queue()

@@ -19,6 +19,7 @@ IMAGE = Path(__file__).parents[1] / "data" / "rocket.jpg"
 T2V, I2V = "minimax/hailuo-02/t2v-pro", "minimax/hailuo-02/fast"
 PATIENCE = 8.0
 OK = 200
+DONE = {200, 202}
 TRY_AGAIN = {None, 409, 429, 502, 503, 504}
 """Answers after which a client of the API repeats a submission; None: there was no answer."""
 
@@ -78,10 +79,17 @@ class Client:
         while time.monotonic() < until:
             for paused in (True, False):
                 self._over.wait(dice.uniform(0.5, 3.0))
-                self._insist(f"/v1/endpoints/{self.endpoints[path]}", {"paused": paused})
+                self._insist("PATCH", f"/v1/endpoints/{self.endpoints[path]}", {"paused": paused})
 
-    def _insist(self, path: str, body: Any) -> None:
-        while self.call("PATCH", path, body)[0] != OK and not self._over.wait(0.2):
+    def catch_up(self, path: str, seconds: float) -> None:
+        """After so many seconds an endpoint hears of everything, and of what it has missed until then."""
+        self._over.wait(seconds)
+        endpoint = f"/v1/endpoints/{self.endpoints[path]}"
+        self._insist("PATCH", endpoint, {"channels": []})
+        self._insist("POST", f"{endpoint}/replay-missing", {})
+
+    def _insist(self, method: str, path: str, body: Any) -> None:
+        while self.call(method, path, body)[0] not in DONE and not self._over.wait(0.2):
             pass
 
     def _order(self, number: int) -> Order:

@@ -154,7 +154,15 @@ class Ledger:
     @staticmethod
     def _hear_of(order: Order) -> list[str]:
         vip = ["/vip"] if order.channel == "vip" else []
-        return ["/steady", "/flaky", "/ordered", "/paused", *vip, *([order.own] if order.own else [])]
+        return [
+            "/steady",
+            "/flaky",
+            "/ordered",
+            "/paused",
+            "/late",
+            *vip,
+            *([order.own] if order.own else []),
+        ]
 
     def _check_receipts(self, order: Order, path: str, receipts: list[Receipt]) -> None:
         self.duplicates += max(0, len(receipts) - 1)
@@ -210,6 +218,7 @@ def leftovers(service: Service) -> list[str]:
             "FLIGHT",
             "TURNS",
             "LEAVING",
+            "REPLAYING",
         )
     }
     found["PENDING_BYTES"] = int(client.get(rediskeys.PENDING_BYTES) or 0)

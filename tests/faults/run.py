@@ -37,8 +37,12 @@ ENDPOINTS: dict[str, dict[str, Any]] = {
     "/vip": {"channels": ["vip"]},
     "/ordered": {"ordered": True},
     "/paused": {},
+    "/late": {"channels": ["nobody"]},
 }
-"""Who hears of what from the beginning; ``/paused`` is paused every now and then."""
+"""Who hears of what from the beginning.
+
+``/paused`` is paused every now and then; ``/late`` hears of nothing at first, and later of what it missed.
+"""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,14 @@ def play(run: Run) -> Report:
         hand = Hand(house)
         load = Thread(target=client.submit_for, args=(run.seconds, run.rate), daemon=True)
         pausing = Thread(target=client.pause_for, args=("/paused", run.seconds), daemon=True)
-        load.start()
-        pausing.start()
+        late = Thread(target=client.catch_up, args=("/late", run.seconds / 2), daemon=True)
+        for thread in (load, pausing, late):
+            thread.start()
         hand.play(drawn(run.seed, run.seconds, run.pace))
         load.join()
         hand.rest()
         pausing.join()
+        late.join()
         begun = time.monotonic()
         left = _settle(client, house, run)
         ledger = Ledger(client, vendor, subscribers, hand.done)

@@ -7,6 +7,7 @@ goes next, who dies, and what the vendor does. The vendor's and the subscriber's
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,10 +29,11 @@ from schemas.states import FINAL, PRESUMED, JobState
 from service import rediskeys
 from service.acceptance import Order
 from service.addresses import Policy
-from service.bootstrap import Service
+from service.bootstrap import Service, boottime
 from service.records import Job
 from service.settings import Settings
 from service.store import CLAIM, EXPAND, OUTCOMES, PRUNE
+from service.timekeeping import read
 from workers.forwarder import free
 
 T = TypeVar("T")
@@ -45,6 +47,15 @@ POSTS = {
     "slow_down": Observation(sent=True, status=429, body=b"{}"),
     "no_credit": Observation(sent=True, status=400, body=b'{"code":400,"message":"Insufficient credits."}'),
 }
+OPEN = frozenset("pr")
+QUEUES = (rediskeys.wait, rediskeys.late, rediskeys.line)
+Lines = dict[str, dict[str, tuple[str, str]]]
+"""Event -> endpoint -> state and claim of its delivery; "-" where there is none."""
+
+
+def _state_and_holder(line: bytes | None) -> tuple[str, str]:
+    state, _, holder, _ = line.decode().split("|", 3) if line else ("-", "", "", "")
+    return state, holder
 
 
 @dataclass
@@ -90,7 +101,11 @@ class Life(RuleBasedStateMachine):
         self.service.clock = lambda: real() + self.ahead
         self.service.apikeys.create("default")
         self.service.endpoints.policy = Policy((ip_network("127.0.0.0/8"),))
-        self.endpoint, _ = self.service.endpoints.create("default", {"url": "http://127.0.0.1:9/"})
+        url = "http://127.0.0.1:9/"
+        self.endpoints = [
+            self.service.endpoints.create("default", {"url": url, "ordered": ordered})[0].id
+            for ordered in (False, True)
+        ]
         self.jobs: list[str] = []
         self.workers: list[Worker] = []
         self.tasks: dict[str, tuple[str, str]] = {}
@@ -98,7 +113,7 @@ class Life(RuleBasedStateMachine):
         self.posts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.claims: list[tuple[bytes, ...]] = []
-        self.received: dict[str, int] = defaultdict(int)
+        self.received: dict[tuple[str, str], int] = defaultdict(int)
         self.final_word: dict[str, tuple[str, str]] = {}
 
     @rule(numbers=st.tuples(*[st.integers(0, 2**16)] * 4))
@@ -122,6 +137,7 @@ class Life(RuleBasedStateMachine):
             "claim": 3,
             "record": 4 * bool(self.claims),
             "a_forwarder_dies": bool(self.claims),
+            "pause_or_resume": 1,
         }
         choices = [name for name, weight in able.items() for _ in range(weight)]
         getattr(self, lot.of(choices))(lot)
@@ -198,6 +214,7 @@ class Life(RuleBasedStateMachine):
     def time_passes(self, lot: Lot | None = None) -> None:
         seconds = lot.of(range(1, 4000)) if lot else 4000
         self.ahead += seconds * 1000
+        self.service.store.client.hincrby(rediskeys.SERVICE, "shift", seconds * 1000)
         self.service.store.client.hdel(rediskeys.VENDOR, "not_before")
         for job_id in self._members(rediskeys.LATER):
             self.service.jobs.wait_again(job_id)
@@ -236,27 +253,39 @@ class Life(RuleBasedStateMachine):
         """Not acknowledged: the forwarder dies half-way, and another does it again."""
         acknowledge = lot.of([True, False]) if lot else True
         (rows,) = self.service.store.read(lambda pipe: pipe.xrange(rediskeys.stream("default"), count=2))
+        if lot and lot.of([True, False]):
+            rows.reverse()
+        wanted = [self.endpoints[0], f">{self.endpoints[1]}"]
         for entry, fields in rows:
-            self.service.store.run(
-                EXPAND, ["default", fields[b"e"], entry, int(acknowledge), self.endpoint.id]
-            )
+            self.service.store.run(EXPAND, ["default", fields[b"e"], entry, int(acknowledge), *wanted])
 
     def claim(self, lot: Lot | None = None) -> None:
         turn = lot.of(range(4)) if lot else 0
+        before = self._lines()
         _, _, *rows = self.service.store.run(CLAIM, [f"forwarder-{turn}.0", 2, 4, 0])
         for at in range(0, len(rows), 4):
             self.claims.append((*rows[at : at + 3], f"forwarder-{turn}.0".encode()))
+            assert self._may_be_claimed(before, rows[at + 1].decode(), rows[at + 2].decode())
+
+    def _may_be_claimed(self, lines: Lines, endpoint: str, event: str) -> bool:
+        if endpoint == self.endpoints[0]:
+            return not lines[event][endpoint][1]
+        (first, *_) = [each for each, held in lines.items() if held[endpoint][0] in OPEN]
+        return first == event and not any(held[endpoint][1] for held in lines.values())
 
     def record(self, lot: Lot) -> None:
-        verdict = lot.of(["d", "r0", "late"])
+        verdict = lot.of(["d", "r0", "late", "b0", "u"])
         workspace, endpoint, event, token = self.claims.pop(lot.index(self.claims))
-        if verdict != "r0":
-            self.received[event.decode()] += 1
+        received = verdict in {"d", "late"}
+        self.received[endpoint.decode(), event.decode()] += received
         if verdict == "late":
             self.service.store.run(OUTCOMES, [workspace, endpoint, event, token, "r0", ""])
-        self.service.store.run(
-            OUTCOMES, [workspace, endpoint, event, token, "d" if verdict == "late" else verdict, ""]
-        )
+        said = "d" if received else verdict
+        self.service.store.run(OUTCOMES, [workspace, endpoint, event, token, said, ""])
+
+    def pause_or_resume(self, lot: Lot) -> None:
+        endpoint = self.service.endpoints.get("default", lot.of(self.endpoints))
+        self.service.endpoints.update("default", endpoint.id, {"paused": not endpoint.paused})
 
     def a_forwarder_dies(self, lot: Lot) -> None:
         turn = lot.of(range(4))
@@ -300,6 +329,70 @@ class Life(RuleBasedStateMachine):
         told = (job.state.value, job.upstream_id)
         assert self.final_word.setdefault(job.id, told) == told, "final by the vendor's word stays final"
 
+    def _lines(self) -> Lines:
+        """The deliveries of each event, in the order of the events."""
+        events = self._members(rediskeys.events("default"))
+        keys = [rediskeys.event(each) for each in events]
+        found = self.service.store.read(lambda pipe: [pipe.hmget(key, self.endpoints) for key in keys])
+        return {
+            event: {
+                endpoint: _state_and_holder(line)
+                for endpoint, line in zip(self.endpoints, lines, strict=True)
+            }
+            for event, lines in zip(events, found, strict=True)
+        }
+
+    @invariant()
+    def every_delivery_is_in_one_place(self) -> None:
+        if not hasattr(self, "service"):
+            return
+        flight, lines = set(self._members(rediskeys.FLIGHT)), self._lines()
+        running = self.service.store.client.hgetall(rediskeys.running("default"))
+        for number, endpoint in enumerate(self.endpoints):
+            queues = {
+                name: set(self._members(getattr(rediskeys, name)(endpoint)))
+                for name in ("wait", "late", "line")
+            }
+            under_way = 0
+            for event, deliveries in lines.items():
+                state, holder = deliveries[endpoint]
+                flies = f"{event} {endpoint}" in flight
+                under_way += flies
+                places = sorted(name for name, members in queues.items() if event in members)
+                assert flies == bool(holder)
+                if state not in OPEN:
+                    assert places == []
+                elif number:
+                    assert places == ["line"]
+                else:
+                    assert len(places) == (not flies)
+            assert int(running.get(endpoint.encode(), 0)) == under_way
+            waits = any(queues["wait"] | queues["late"]) or len(queues["line"]) > under_way
+            self._is_tried(endpoint, waits=waits, under_way=under_way)
+
+    def _is_tried(self, endpoint: str, *, waits: bool, under_way: int) -> None:
+        if not waits or not self.service.endpoints.get("default", endpoint).active:
+            return
+        due, turn = self.service.store.read(
+            lambda pipe: pipe.zscore(rediskeys.due("default"), endpoint).zscore(rediskeys.TURNS, "default")
+        )
+        assert due is not None, "what waits is tried some time"
+        assert due < math.inf or under_way, "an outcome decides only where there is one to come"
+        if due < math.inf:
+            now = read(self.service.store, boottime).ms
+            assert turn <= max(due, now)
+
+    @invariant()
+    def what_is_owed_is_counted(self) -> None:
+        if not hasattr(self, "service"):
+            return
+        owing = set(self._members(rediskeys.OPEN_EVENTS))
+        for event, deliveries in self._lines().items():
+            open_, entry = self.service.store.client.hmget(rediskeys.event(event), "open", "entry")
+            owed = sum(state in OPEN for state, _ in deliveries.values()) + bool(entry)
+            assert int(open_ or 0) == owed
+            assert (event in owing) == (owed > 0)
+
     def teardown(self) -> None:
         """Everything comes to rest: each event was received, nothing is left anywhere."""
         if not hasattr(self, "service"):
@@ -309,14 +402,18 @@ class Life(RuleBasedStateMachine):
         self.workers.clear()
         for turn in range(4):
             free(self.service, f"forwarder-{turn}", lambda _: "r0")
+        for endpoint in self.endpoints:
+            self.service.endpoints.update("default", endpoint, {"paused": False})
         self._come_to_rest()
         for job in self._records():
             assert job.is_final, job
-            assert all(self.received[event] >= 1 for event in job.events)
+            for endpoint in self.endpoints:
+                assert all(self.received[endpoint, event] >= 1 for event in job.events)
         for key in (
             *(rediskeys.WINDOW, rediskeys.WAITING, rediskeys.LATER, rediskeys.UNCERTAIN, rediskeys.SILENT),
             *(rediskeys.OPEN_EVENTS, rediskeys.FLIGHT, rediskeys.TURNS, rediskeys.running("default")),
-            *(rediskeys.due("default"), rediskeys.wait(self.endpoint.id)),
+            *(rediskeys.due("default"), rediskeys.unfanned("default"), rediskeys.NOTES),
+            *(queue(each) for queue in QUEUES for each in self.endpoints),
         ):
             assert self.service.store.client.exists(key) == 0, key
         assert self.service.store.client.xlen(rediskeys.stream("default")) == 0
@@ -344,7 +441,7 @@ class Life(RuleBasedStateMachine):
                 return
 
     def _deliver(self, claim: tuple[bytes, ...]) -> None:
-        self.received[claim[2].decode()] += 1
+        self.received[claim[1].decode(), claim[2].decode()] += 1
         self.service.store.run(OUTCOMES, [*claim, "d", ""])
 
 

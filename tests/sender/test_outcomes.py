@@ -181,6 +181,45 @@ def test_what_is_not_http_is_a_fault_of_the_protocol(sender, receive, post, said
     assert outcome.detail
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        CHUNKED + b"zzzz\xff\xfe\r\nhello",
+        CHUNKED + b"f" * 30 + b"\r\nhello",
+        CHUNKED + b"-5\r\nhello",
+        CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_success_that_is_broken_is_a_fault_of_the_protocol(sender, receive, post, said):
+    outcome = post(sender, receive(answering(said)).url())
+    assert (outcome.status, outcome.error) == (200, "protocol")
+    assert outcome.detail
+
+
+@pytest.mark.parametrize("status", [b"000", b"099", b"101"])
+def test_an_answer_of_no_final_status_is_none(sender, receive, post, status):
+    def behave(connection):
+        connection.read_request()
+        connection.answer(b"HTTP/1.1 %s X\r\nContent-Length: 2\r\n\r\nok" % status)
+
+    outcome = post(sender, receive(behave).url())
+    assert (outcome.status, outcome.error) == (None, "protocol")
+    assert outcome.detail
+
+
+@pytest.mark.parametrize("coding", [b"x\x1b[31m", b'a\xff\xfe|"', b"x" * 250 + b"\xc3\xa9" * 30])
+def test_a_detail_can_be_printed_whatever_the_receiver_has_said(sender, receive, post, coding):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\nok" % coding
+    outcome = post(sender, receive(answering(answer)).url())
+    assert outcome.error == "protocol"
+    assert outcome.detail.isprintable()
+    assert len(outcome.detail.encode()) < 1024
+
+
 def test_closing_without_an_answer_is_a_fault_of_the_protocol(sender, receive, post):
     outcome = post(sender, receive(hanging_up).url())
     assert (outcome.status, outcome.error) == (None, "protocol")
@@ -223,6 +262,11 @@ def test_an_interim_answer_is_not_the_answer(sender, receive, post):
 def test_retry_after_is_told_as_it_stands(sender, receive, post, status, value):
     answer = f"HTTP/1.1 {status} X\r\nretry-AFTER: \t{value} \r\nContent-Length: 0\r\n\r\n".encode()
     assert post(sender, receive(answering(answer)).url()).retry_after == value
+
+
+def test_of_a_retry_after_without_an_end_only_the_beginning_is_read(sender, receive, post):
+    answer = b"HTTP/1.1 503 X\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % (b" ," * 50_000)
+    assert len(post(sender, receive(answering(answer)).url()).retry_after) <= 100
 
 
 @pytest.mark.parametrize(

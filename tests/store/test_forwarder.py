@@ -104,11 +104,13 @@ def forwarder(service: Service) -> Iterator[Forwarder]:
 
 
 @contextmanager
-def forwarding(service: Service, policy: Policy, **settings: Any) -> Iterator[Forwarder]:
+def forwarding(
+    service: Service, policy: Policy, incarnation: str = "forwarder-test", **settings: Any
+) -> Iterator[Forwarder]:
     mailroom = Mailroom(service.store, service.endpoints, time.time, "Hookreel/test")
     sender = Sender(policy, "Hookreel/test")
     made = Forwarder(
-        service, sender, mailroom, "forwarder-test", random.Random(1).random, AttemptLog("error"), **settings
+        service, sender, mailroom, incarnation, random.Random(1).random, AttemptLog("error"), **settings
     )
     thread = threading.Thread(target=made.run)
     with service.notices.calling(made.ring, EVERYTHING):

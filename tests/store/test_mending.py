@@ -297,6 +297,7 @@ def test_an_event_for_very_many_endpoints_is_mended_in_parts(
 ) -> None:
     event = finished(service, order(), word())
     many = [f"ep_{number:022}" for number in range(3 * AT_ONCE)]
+    service.store.write(lambda pipe: [pipe.hset(rediskeys.endpoint(each), "rev", 1) for each in many])
     fan_out(service, *many)
     service.store.client.delete(*map(rediskeys.wait, many), rediskeys.due("default"), rediskeys.TURNS)
     assert mend(service)["events"] >= 2 * len(many)
@@ -346,7 +347,10 @@ for number = ARGV[1], ARGV[2] do
   for _, key in ipairs({'hr:open-events', 'hr:events:default'}) do redis.call('ZADD', key, number, event) end
   for _, key in ipairs({'hr:late:ep_a', 'hr:wait:ep_b'}) do redis.call('ZADD', key, tomorrow, event) end
 end
-for _, ep in ipairs({'ep_a', 'ep_b'}) do redis.call('ZADD', 'hr:due:default', tomorrow, ep) end
+for _, ep in ipairs({'ep_a', 'ep_b'}) do
+  redis.call('HSET', 'hr:endpoint:' .. ep, 'rev', 1)
+  redis.call('ZADD', 'hr:due:default', tomorrow, ep)
+end
 redis.call('ZADD', 'hr:waiting', 1, 'default')
 redis.call('ZADD', 'hr:turns', tomorrow, 'default')
 """
@@ -354,10 +358,10 @@ redis.call('ZADD', 'hr:turns', tomorrow, 'default')
 
 def fill(service: Service) -> None:
     """Very many jobs that wait, and as many events whose deliveries are due tomorrow."""
-    client = service.store.client
+    client, tomorrow = service.store.client, service.time() + 86_400_000
     client.config_set("appendfsync", "no")
     for start in range(0, MANY, 5000):
-        client.eval(FILL, 0, start, start + 4999, service.time() + 86_400_000)
+        client.eval(FILL, 0, start, start + 4999, tomorrow)
     client.config_set("appendfsync", "always")
 
 

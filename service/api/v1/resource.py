@@ -39,11 +39,17 @@ class Parser(FlaskParser):
         "querystring": RAISE,
     }
 
-    def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs's signature
-        """The body's value. Raises `WrongMediaType`; ValidationError becomes `InvalidInput`."""
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        """The body's value. Raises `WrongMediaType`; ValidationError becomes `InvalidInput`.
+
+        No body at all is an empty one, where nothing in it is required.
+        """
+        raw = req.get_data(cache=False)
+        if not raw and not any(each.required for each in schema.load_fields.values()):
+            return {}
         if not is_json(req.mimetype):
             raise WrongMediaType("the body is to be JSON, told by Content-Type: application/json")
-        return documents.read(req.get_data(cache=False), limit=MOST_BODY)
+        return documents.read(raw, limit=MOST_BODY)
 
     def handle_error(
         self, error: ValidationError, *_: Any, **__: Any

@@ -23,6 +23,7 @@ from schemas.eventtypes import (
 from schemas.fields import Flag, Strict, Text
 from schemas.predictions import PREDICTION_WORDS, UPSTREAM_ID
 from schemas.queries import DELIVERY_STATES
+from schemas.replays import REPLAY_KINDS, REPLAY_STATES
 from schemas.states import JobState, Reason
 
 Field = fields.Field[Any]
@@ -276,6 +277,76 @@ class DeliveryView(Strict):
     attempts = fields.List(
         fields.Nested(AttemptView), metadata={"description": "Each attempt that ended, oldest first."}
     )
+
+
+class RequestView(Strict):
+    """The request of an attempt, signed as it was sent."""
+
+    method = _string("Always POST.", "POST")
+    url = _string("Where it went.", "https://example.com/hooks", format="uri")
+    headers = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        metadata={"description": "Ours as they are; of the endpoint's own the values are hidden."},
+    )
+    body = _string("The raw body, over which it is signed.", '{"id":"evt_1s61mgnh4k3b9v8a7cqz2x"}')
+
+
+class LatencyView(Strict):
+    """How long what was delivered took, in milliseconds."""
+
+    p50 = fields.Float(allow_none=True, metadata=_told("Half of them at most; null: there are none.", 41.2))
+    p95 = fields.Float(allow_none=True, metadata=_told("95 in 100 at most; null: there are none.", 130.6))
+
+
+class StatisticsView(Strict):
+    """How an endpoint has done in the last seven days, and how it does now."""
+
+    delivered = _whole("Attempts that delivered, in seven days.", 1520)
+    failed = _whole("Attempts that failed, in seven days.", 12)
+    exhausted = _whole("Deliveries whose schedule was over, in seven days.", 0)
+    success_rate = fields.Float(
+        allow_none=True, metadata=_told("Of all those attempts; null: there are none.", 0.9922)
+    )
+    latency_ms = fields.Nested(LatencyView)
+    backlog = _whole("Deliveries that wait now, be it for their next attempt.", 3)
+    in_flight = _whole("Attempts under way now.", 1)
+    failures_in_a_row = _whole("Attempts that failed since the last one that delivered.", 0)
+    last_failure = fields.Nested(
+        AttemptView, allow_none=True, metadata={"description": "The last attempt that failed, if one did."}
+    )
+    circuit = _word("open: one attempt at a time finds out whether it answers again.", "closed", "open")
+
+
+class SampleView(Strict):
+    """A sample on its way."""
+
+    event = _string("The event.", EVENT_ID)
+    delivery = _string("Its delivery.", DELIVERY_ID)
+
+
+class ReplayedView(Strict):
+    """What an event is delivered again to."""
+
+    event = _string("The event.", EVENT_ID)
+    waiting = _whole("To so many endpoints it is due now.", 2)
+    under_way = _whole("To so many more an attempt was under way just now; it is not repeated for this.", 0)
+
+
+class ReplayView(Strict):
+    """Many deliveries to one endpoint, made to wait little by little."""
+
+    id = _string("The replay's id.", "rpl_1s61mgnh4k3b9v8a7cqz2x")
+    kind = _word("What it delivers: what was given up, or what was never there.", *REPLAY_KINDS)
+    endpoint = _string("The endpoint.", ENDPOINT_ID)
+    state = _word("Where it is.", *REPLAY_STATES)
+    since = _at("Of events since then.", null=True)
+    until = _at("Of events until then.", null=True)
+    total = _whole("So many events are to be looked at.", 1200)
+    examined = _whole("So many were.", 500)
+    revived = _whole("So many deliveries were made to wait.", 37)
+    created_at = _at("When it was asked for.")
+    ended_at = _at("When it ended; null: it goes on.", null=True)
 
 
 class KeyView(Strict):

@@ -1,0 +1,48 @@
+"""``hookreel events``: an event once more, without its payload, or gone."""
+
+from __future__ import annotations
+
+import click
+
+from service.cli import printing
+from service.cli.client import connect, segment
+
+
+@click.group()
+def events() -> None:
+    """Show an event, deliver it again, take its payload away."""
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@printing.as_json
+def show(event_id: str, as_json: bool) -> None:
+    """Show an event."""
+    printing.facts(connect().call("GET", f"/v1/events/{segment(event_id)}"), as_json=as_json)
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@click.option("--endpoint", metavar="ENDPOINT_ID", help="To this endpoint alone, whatever it hears of.")
+@printing.as_json
+def replay(event_id: str, endpoint: str | None, as_json: bool) -> None:
+    """Deliver an event again, to each endpoint that it is for."""
+    path = f"/v1/events/{segment(event_id)}/replay"
+    printing.facts(connect().call("POST", path, json={"endpoint": endpoint}), as_json=as_json)
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@printing.as_json
+def redact(event_id: str, as_json: bool) -> None:
+    """Take an event's payload away; what is still to be delivered goes without it."""
+    printing.facts(connect().call("POST", f"/v1/events/{segment(event_id)}/redact"), as_json=as_json)
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@printing.as_json
+def remove(event_id: str, as_json: bool) -> None:
+    """Delete an event with everything that was sent of it."""
+    connect().call("DELETE", f"/v1/events/{segment(event_id)}")
+    printing.facts({"removed": event_id}, as_json=as_json)
