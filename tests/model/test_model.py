@@ -270,7 +270,8 @@ class Life(RuleBasedStateMachine):
     def _may_be_claimed(self, lines: Lines, endpoint: str, event: str) -> bool:
         if endpoint == self.endpoints[0]:
             return not lines[event][endpoint][1]
-        (first, *_) = [each for each, held in lines.items() if held[endpoint][0] in OPEN]
+        # What is not fanned out yet is owed as well.
+        (first, *_) = [each for each, held in lines.items() if held[endpoint][0] in {*OPEN, "-"}]
         return first == event and not any(held[endpoint][1] for held in lines.values())
 
     def record(self, lot: Lot) -> None:
@@ -432,6 +433,7 @@ class Life(RuleBasedStateMachine):
                 status = self.words.setdefault(upstream, "completed")
                 self.service.jobs.settle(job_id, token, Prediction(id=upstream, status=status))
             self.presume()
+            self.service.health.tell()
             self.fan_out()
             self.claim()
             while self.claims:
