@@ -105,7 +105,7 @@ def happen(
 ) -> list[str]:
     """So many events that are about no job; their ids, in their order."""
     told = [
-        events.without_job(f"evt_{service.token()[:22]}", kind, service.clock(), {}) for _ in range(count)
+        events.without_job(f"evt_{service.token()[-22:]}", kind, service.clock(), {}) for _ in range(count)
     ]
     calls: list[tuple[Script, list[str], list[Word]]] = [
         (

@@ -50,15 +50,12 @@ def attempts(service: Service, endpoint: Endpoint, ids: list[str]) -> list[int]:
     return sorted(delivery(service, endpoint, each).attempt_count for each in ids)
 
 
-def is_open(service: Service, endpoint: Endpoint) -> bool:
-    """Whether nothing is under way, and nothing is tried before the rest is over."""
+def is_open(service: Service, endpoint: Endpoint, rest: int = 1000) -> bool:
+    """Whether nothing is under way, and nothing is tried before the rest of so many ms is over."""
+    if runtime(service, endpoint, "rest") != str(rest):
+        return False
     due = service.store.client.zscore(rediskeys.due("default"), endpoint.id)
     return bool(due) and f"{due:.0f}" == runtime(service, endpoint, "probe")
-
-
-def rests(service: Service, endpoint: Endpoint, rest: int) -> bool:
-    """Whether it is not tried for so many milliseconds."""
-    return is_open(service, endpoint) and runtime(service, endpoint, "rest") == str(rest)
 
 
 # -- the circuit ------------------------------------------------------------------------------------------
@@ -75,15 +72,12 @@ def test_five_failures_in_a_row_open_the_circuit_and_a_success_lets_everything_t
         assert eventually(lambda: is_open(service, endpoint))
         tried = len(receiver.got)
         assert tried == int(runtime(service, endpoint, "fails")) < 16
-        assert runtime(service, endpoint, "rest") == "1000"
         for probes, rest in enumerate((1000, 2000, 4000), start=1):
-            assert runtime(service, endpoint, "rest") == str(rest)
-            assert attempts(service, endpoint, ids) == [0] * (31 - tried - probes) + [1] * (
-                tried + probes - 1
-            )
+            waiting = 31 - tried - probes
+            assert attempts(service, endpoint, ids) == [0] * waiting + [1] * (30 - waiting)
             pass_time(service, rest / 1000, forwarder)
             receiver.wait_for(tried + probes)
-            assert eventually(partial(rests, service, endpoint, 2 * rest))
+            assert eventually(partial(is_open, service, endpoint, rest=2 * rest))
         receiver.status = 200
         pass_time(service, 8, forwarder)
         receiver.wait_for(30)
