@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
+from urllib.parse import quote
 
 import psutil
 import redis
@@ -26,7 +27,7 @@ TAKEN = 8
 PENDING = 10
 STORE_KILLS = 3
 OURS, STORES = 15.0, 5.0
-ENDPOINT = {"event_types": ["prediction.completed"], "retry_schedule": [0] + [1] * 19, "timeout": 30}
+SCHEDULE = ",".join(["0", *["1"] * 19])
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ class Scene:
     hook: Hook
 
     def submitted(self, count: int) -> list[Post]:
-        """So many new jobs, once the vendor has them all."""
-        return self.posts_of([self.running.submit() for _ in range(count)])
+        """So many new jobs, once the vendor has them all.
+
+        Each has a subscriber of its own: an endpoint that fails would be given a rest.
+        """
+        query = f"?webhook={quote(f'http://127.0.0.1:{self.hook.server_port}/', safe='')}"
+        return self.posts_of([self.running.submit(query) for _ in range(count)])
 
     def posts_of(self, jobs: list[str]) -> list[Post]:
         """Their one submission each."""
@@ -135,13 +140,12 @@ def _photograph() -> str:
 
 def figures() -> list[Figure]:
     """One kill of the forwarder and one of the worker, several of the store."""
-    settings = {"WAVESPEED_WEBHOOK_SECRET": SECRET}
+    settings = {"WAVESPEED_WEBHOOK_SECRET": SECRET, "HOOKREEL_RETRY_SCHEDULE": SCHEDULE}
     with (
         quick_vendor() as vendor,
         hook() as subscriber,
         up(WAVESPEED_BASE_URL=vendor.url, **settings) as running,
     ):
-        running.call("/v1/endpoints", {"url": f"http://127.0.0.1:{subscriber.server_port}/", **ENDPOINT})
         scene = Scene(running, vendor, subscriber)
         in_flight, waiting = scene.forwarder_killed()
         taken = scene.worker_killed()

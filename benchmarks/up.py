@@ -64,11 +64,13 @@ class Up:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5) as answer:
             return json.loads(answer.read())
 
-    def submit(self, **fields: Any) -> str:
+    def submit(self, query: str = "", **fields: Any) -> str:
         """A job from text, or from what ``fields`` say instead; its id."""
         model = corpus.MODEL if "image" in fields else TEXT_TO_VIDEO
         return str(
-            self.call(f"/api/v3/{model}", {"prompt": "A tram turns the corner.", **fields})["data"]["id"]
+            self.call(f"/api/v3/{model}{query}", {"prompt": "A tram turns the corner.", **fields})["data"][
+                "id"
+            ]
         )
 
 

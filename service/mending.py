@@ -32,7 +32,7 @@ LOOK_UP_MS = 60_000
 """A silent job whose turn was lost is looked up after so long."""
 BUDGET = MappingProxyType({"jobs": 0.004, "events": 0.012, "lists": 0.002})
 """Seconds that a pass spends on each kind of record; the next goes on where it stopped."""
-FIRST = 0.020
+FIRST = 0.014
 """Seconds more, after a start, until all of it was looked at."""
 URGENT = 0.100
 """Seconds more for those of which something seems to be lost."""
