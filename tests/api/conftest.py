@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +18,12 @@ from flask.testing import FlaskClient
 from service.api import create_app
 from service.bootstrap import Service
 from service.settings import Settings
+from tests.ports import free_port
 from tests.sandbox.client import Process
 from tests.vendor.rawserver import RawServer, serving
 from tests.waiting import eventually
 
+PROCFILE = Path(__file__).parents[2] / "Procfile"
 SECRET = "whsec_e9EE3BdyXSxcB4ZyZUKjQUEoQX4sF9P1+eMpb/KluCM="
 
 
@@ -120,19 +122,30 @@ def raw_vendor() -> Iterator[Callable[..., RawServer]]:
 
 
 @pytest.fixture
-def served(environ: dict[str, str], service: Service) -> Iterator[str]:
-    """The URL of ``service.wsgi`` behind granian, on the store of ``service``."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", port, "--no-log"]
-    child = subprocess.Popen(
-        [*command, "--blocking-threads", "4", "service.wsgi:app"], env={**os.environ, **environ, "PORT": port}
-    )
+def web(service: Service) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """What the Procfile serves, on the store of ``service``: its URL, and its process."""
+    port, settings = str(free_port()), service.settings
+    environ = {
+        "PORT": port,
+        "REDIS_URL": settings.redis_url or "",
+        "HOOKREEL_SECRET_KEY": settings.secret_keys[0],
+        "WAVESPEED_BASE_URL": "http://127.0.0.1:9",
+        "WAVESPEED_WEBHOOK_SECRET": SECRET,
+    }
+    (line,) = (each for each in PROCFILE.read_text().splitlines() if each.startswith("web: "))
+    words = [*line.removeprefix("web: ").replace("$PORT", port).split(), "--host", "127.0.0.1"]
     url = f"http://127.0.0.1:{port}"
-    assert eventually(lambda: _answers(url))
-    yield url
-    child.terminate()
-    child.wait(20)
+    with subprocess.Popen([sys.executable, "-m", *words], env=os.environ | environ) as child:
+        assert eventually(lambda: _answers(url))
+        yield url, child
+        child.terminate()
+        child.wait(20)
+
+
+@pytest.fixture
+def served(web: tuple[str, object]) -> str:
+    """The URL of what the Procfile serves."""
+    return web[0]
 
 
 def _answers(url: str) -> bool:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from socket import create_server
-from typing import Any
 
 import pytest
 import requests
@@ -20,7 +15,6 @@ from service import rediskeys
 from service.api.v1.resource import EXTENSION
 from service.api.v1.stream import READERS, Reader, Slots, end
 from service.listing import START, Lists, Place
-from tests.waiting import eventually
 
 
 @dataclass
@@ -173,42 +167,8 @@ def test_a_reader_shows_no_key(reader, call):
     assert call.key not in repr(reader())
 
 
-def free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def granian(call, service) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The server that is shipped, and where it is."""
-    port = free_port()
-    settings: Any = service.settings
-    environ = {
-        **os.environ,
-        "PORT": str(port),
-        "REDIS_URL": settings.redis_url,
-        "HOOKREEL_SECRET_KEY": settings.secret_keys[0],
-        "WAVESPEED_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    }
-    options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "64", "--log-level", "error"]
-    command = [sys.executable, "-m", "granian", *options, "service.wsgi:app"]
-    origin = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"{origin}/livez", timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    with subprocess.Popen(command, env=environ) as process:
-        assert eventually(answers, timeout=30)
-        yield origin, process
-        process.terminate()
-
-
-def test_granian_sends_each_event_at_once_and_ends_when_it_is_told(granian, call, story):
-    origin, process = granian
+def test_granian_sends_each_event_at_once_and_ends_when_it_is_told(web, call, story):
+    origin, process = web
     headers = {"Authorization": f"Bearer {call.key}"}
     with requests.get(f"{origin}/v1/stream", headers=headers, stream=True, timeout=10) as answer:
         stream = Follower(answer)
