@@ -19,6 +19,7 @@ from service.records import File, Job
 KEPT_BY_THE_VENDOR_MS = 7 * 24 * 3600 * 1000
 CLAIM_MS = 3600 * 1000
 """Longer than an attempt may take; a claim of a process that is gone is freed by the clock."""
+AT_HAND = 64
 FIRST_DELAY = 10.0
 LONGEST_DELAY = 6 * 3600.0
 
@@ -37,8 +38,8 @@ class Archiving(Ledger):
             # A claim that somebody else's overtook is none.
             claimed.clear()
             now = self.context.time()
-            (due,) = self.store.read(lambda pipe: pipe.zscore(rediskeys.ARCHIVE, job_id))
-            if due is None or due > now:
+            due = self.store.fetch("ZSCORE", rediskeys.ARCHIVE, job_id)
+            if due is None or float(due) > now:
                 return None
             if not _wanted(job):
                 return Decision(job, (("ZREM", rediskeys.ARCHIVE, job.id),))
@@ -56,10 +57,10 @@ class Archiving(Ledger):
         return claimed[-1] if claimed else None
 
     def due_copy(self) -> str | None:
-        """A job whose outputs may be copied now."""
+        """A job whose outputs may be copied now: any of the first, since others ask at the same time."""
         now = self.context.time()
-        (ids,) = self.store.read(lambda pipe: pipe.zrangebyscore(rediskeys.ARCHIVE, "-inf", now, 0, 1))
-        return ids[0].decode() if ids else None
+        ids = self.store.fetch("ZRANGE", rediskeys.ARCHIVE, "-inf", now, "BYSCORE", "LIMIT", 0, AT_HAND)
+        return ids[int(self.context.dice() * len(ids))].decode() if ids else None
 
     def still_copying(self, claimed: Job) -> bool:
         """Whether the claim holds: nobody has freed it, and the job was not deleted. Raises `NotFound`."""

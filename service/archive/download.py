@@ -128,8 +128,8 @@ class _Body:
         self.trouble: OSError | None = None
         self._target = target
         self._most_bytes = most_bytes
-        self._block = bytearray(BLOCK)
-        self._used = 0
+        self._parts: list[bytes] = []
+        self._gathered = 0
 
     def header(self, line: bytes) -> None:
         """A header; a status line begins the next answer, after a redirect."""
@@ -141,27 +141,27 @@ class _Body:
 
     def write(self, data: bytes) -> int | None:
         """A part of the body. Any number but its length makes libcurl give up."""
-        self.size += len(data)
-        if self.size > self._most_bytes:
+        self._parts.append(data)
+        self._gathered += len(data)
+        if self._gathered < BLOCK:
+            return None
+        try:
+            self.flush()
+        except OSError as error:
+            # Raised in here it would be printed and lost.
+            self.trouble = error
             return -1
-        if self._used + len(data) > BLOCK:
-            try:
-                self.flush()
-            except OSError as error:
-                # Raised in here it would be printed and lost.
-                self.trouble = error
-                return -1
-        self._block[self._used : self._used + len(data)] = data
-        self._used += len(data)
-        return None
+        return None if self.size <= self._most_bytes else -1
 
     def flush(self) -> None:
         """Write what is gathered. Raises OSError."""
-        with memoryview(self._block) as block:
-            rest, self._used = block[: self._used], 0
-            self.digest.update(rest)
-            while rest:
-                rest = rest[self._target.write(rest) :]
+        block = memoryview(b"".join(self._parts))
+        self._parts.clear()
+        self._gathered = 0
+        self.size += len(block)
+        self.digest.update(block)
+        while block:
+            block = block[self._target.write(block) :]
 
 
 def _check(curl: pycurl.Curl, body: _Body) -> None:
