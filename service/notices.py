@@ -1,7 +1,7 @@
 """News of events as they are written, for whoever waits in this process: sync waiters, streams, forwarders.
 
 News is a hint. Who waits looks at the records first and again after every bell; when the connection was
-lost, every bell is rung.
+lost, every bell is rung. It comes after what it tells of is on disk: the store answers nobody before that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -18,7 +19,18 @@ from redis.exceptions import RedisError
 
 from service import rediskeys
 
-EVERYTHING = "*"
+
+@dataclass(frozen=True)
+class Entry:
+    """An event in its workspace's stream, not fanned out yet; ``own``: its job's own endpoint, or ""."""
+
+    workspace: str
+    id: str
+    event: str
+    seq: int
+    type: str
+    channel: str
+    own: str
 
 
 class Notices:
@@ -28,6 +40,7 @@ class Notices:
         self._connect = connect
         self._lock = threading.Lock()
         self._bells: dict[str, set[Callable[[], None]]] = defaultdict(set)
+        self._followers: set[Callable[[Entry | None], None]] = set()
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._closed = False
@@ -51,14 +64,11 @@ class Notices:
 
     @contextmanager
     def calling(self, callback: Callable[[], None], *topics: str) -> Iterator[None]:
-        """Call ``callback``, from another thread, at news of ``topics``; `EVERYTHING` is any news."""
+        """Call ``callback``, from another thread, at news of ``topics``."""
         with self._lock:
             for topic in topics:
                 self._bells[topic].add(callback)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, name="notices", daemon=True)
-                self._thread.start()
-        self._ready.wait(5)
+        self._start()
         try:
             yield
         finally:
@@ -67,6 +77,28 @@ class Notices:
                     self._bells[topic].discard(callback)
                     if not self._bells[topic]:
                         del self._bells[topic]
+
+    @contextmanager
+    def following(self, callback: Callable[[Entry | None], None]) -> Iterator[None]:
+        """Call ``callback``, from another thread, with every event that waits for its fan-out.
+
+        None is news of something else that is due, or that some was missed.
+        """
+        with self._lock:
+            self._followers.add(callback)
+        self._start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followers.discard(callback)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="notices", daemon=True)
+                self._thread.start()
+        self._ready.wait(5)
 
     def _listen(self) -> None:
         while not self._closed:
@@ -91,18 +123,24 @@ class Notices:
                     self._ring(message["data"].decode())
 
     def _ring(self, news: str) -> None:
-        workspace, job, _event = news.split(" ")
+        workspace, job, event, *rest = news.split(" ")
+        entry = None
+        if rest:
+            entry_id, seq, kind, channel, own = rest
+            entry = Entry(workspace, entry_id, event, int(seq), kind, channel, own)
         with self._lock:
-            called = [
-                *self._bells.get(EVERYTHING, ()),
-                *self._bells.get(workspace, ()),
-                *self._bells.get(job, ()),
-            ]
+            called = [*self._bells.get(workspace, ()), *self._bells.get(job, ())]
+            followers = list(self._followers)
         for callback in called:
             callback()
+        for follower in followers:
+            follower(entry)
 
     def _ring_all(self) -> None:
         with self._lock:
             called = [callback for bells in self._bells.values() for callback in bells]
+            followers = list(self._followers)
         for callback in called:
             callback()
+        for follower in followers:
+            follower(None)

@@ -24,7 +24,7 @@ from service.connection import LOST
 from service.deliveries import Claim, Mailroom, host_of, judge
 from service.errors import HookreelError, StoreUnavailable, Unavailable
 from service.logs import AttemptLog
-from service.notices import EVERYTHING
+from service.notices import Entry
 from service.records import Endpoint
 from service.sender import Outcome, Sender
 from service.store import CLAIM, CLAIMS_OF, OUTCOMES, Batch, Word
@@ -82,9 +82,15 @@ class Forwarder:
         self._streams = Streams(self.service, self.incarnation, self.monotonic)
 
     def ring(self) -> None:
-        """News, or a signal; from any thread."""
+        """Something is due; from any thread."""
         self.rung = True
         self.sender.wake()
+
+    def hear(self, entry: Entry | None) -> None:
+        """News of an event to fan out, or of something else that is due; from any thread."""
+        if entry is not None:
+            self._streams.heard.append(entry)
+        self.ring()
 
     def stop(self) -> None:
         """Finish what is in flight, then return from `run`."""
@@ -315,7 +321,7 @@ def main() -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: forwarder.stop())
     service.presence.start()
-    with service.notices.calling(forwarder.ring, EVERYTHING):
+    with service.notices.following(forwarder.hear):
         forwarder.run()
     service.presence.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from redis.exceptions import ResponseError
 from service import rediskeys
 from service.bootstrap import Service
 from service.endpoints import Directory
+from service.notices import Entry
 from service.store import EXPAND, Script, Word
 
 READ_AT_ONCE = 128
@@ -24,27 +26,18 @@ FINAL_EVENTS = frozenset({"prediction.completed", "prediction.failed"})
 Call = tuple[Script, tuple[str, ...], list[Word]]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An event in its workspace's stream, not fanned out yet."""
-
-    workspace: str
-    id: str
-    event: str
-    seq: int
-    type: str
-    channel: str
-    own: str
-
-
 @dataclass
 class Streams:
-    """``consumer``: our name in the group; ``monotonic`` in seconds."""
+    """``consumer``: our name in the group; ``monotonic`` in seconds.
+
+    ``heard``: news of entries, from any thread; what does not fit is read as what was missed is.
+    """
 
     service: Service
     consumer: str
     monotonic: Callable[[], float]
     entries: list[Entry] = field(default_factory=list)
+    heard: deque[Entry] = field(default_factory=lambda: deque(maxlen=READ_AT_ONCE))
     next_look: float = 0.0
     _names: list[str] = field(default_factory=list)
     _read_again: bool = False
@@ -64,8 +57,13 @@ class Streams:
                 self._rescue(workspace)
 
     def expansions(self) -> list[Call]:
-        """The scripts that fan out what was read; it is read again when they are lost."""
-        entries, self.entries = self.entries, []
+        """The scripts that fan out what was read or heard of; it is read again when they are lost.
+
+        What is only heard of is no consumer's: its script takes it from the stream, whoever reads that.
+        """
+        heard = [self.heard.popleft() for _ in range(len(self.heard))]
+        entries = {(each.workspace, each.id): each for each in (*self.entries, *heard)}.values()
+        self.entries = []
         directory = self.service.endpoints.directory
         directories = {name: directory(name) for name in {each.workspace for each in entries}}
         return [call for each in entries for call in _expansion(each, directories[each.workspace])]

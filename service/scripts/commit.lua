@@ -116,7 +116,7 @@ local words = {
     local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
     redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1, 'seq', seq)
     if job == '' then redis.call('ZADD', K.ODD_EVENTS, now, event) end
-    redis.call('PUBLISH', K.NEWS, ws .. ' ' .. job .. ' ' .. event)
+    redis.call('PUBLISH', K.NEWS, table.concat({ws, job, event, entry, seq, kind, channel, own}, ' '))
   end,
   deliver = function(ws, event, doc, ep)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)

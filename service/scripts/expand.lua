@@ -9,11 +9,12 @@ for i = 5, #ARGV do
   local ep = string.match(ARGV[i], '^>?(.*)$')
   eps[i - 4], ordered[ep] = ep, ep ~= ARGV[i]
 end
-local found = redis.call('HMGET', key, 'ws', 'seq', unpack(eps))
-if found[1] then
+local found = redis.call('HMGET', key, 'ws', 'seq', 'entry', unpack(eps))
+-- Several forwarders hear of it, and the first of them does it.
+if found[1] and found[3] then
   local idle, busy, lines = {}, {}, {}
   for i, ep in ipairs(eps) do
-    if not found[i + 2] then
+    if not found[i + 3] then
       local queue = ordered[ep] and K.line(ep) or K.wait(ep)
       redis.call('ZADD', queue, ordered[ep] and found[2] or now, event)
       local to = redis.call('ZCARD', queue) == 1 and idle or busy

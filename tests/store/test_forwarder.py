@@ -24,7 +24,6 @@ from service.bootstrap import Service
 from service.deliveries import Mailroom, delivery_id
 from service.errors import NotFound
 from service.logs import AttemptLog
-from service.notices import EVERYTHING
 from service.records import Delivery, Endpoint, Job
 from service.sender import Sender
 from service.signing import verify_v3
@@ -113,7 +112,7 @@ def forwarding(
         service, sender, mailroom, incarnation, random.Random(1).random, AttemptLog("error"), **settings
     )
     thread = threading.Thread(target=made.run)
-    with service.notices.calling(made.ring, EVERYTHING):
+    with service.notices.following(made.hear):
         thread.start()
         try:
             yield made
