@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from jsonschema.exceptions import ValidationError as Breach
 from marshmallow import ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from schemas.faults import Complaint, shown
 from schemas.models import unknown_parameter
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError as Breach
 
 _MOST_FAULTS: Final = 20
 _BOUNDS: Final = {
@@ -59,6 +57,12 @@ def check(body: dict[str, Any], api_schema: Any) -> None:
     schema = request_schema(api_schema)
     if schema is None:
         return
+    # Few processes ever come here, and each would load these at its start.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
     try:
         Draft202012Validator.check_schema(schema)
         # An empty registry: a reference that leads out of the schema is not fetched.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from mimetypes import MimeTypes
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 _UNKNOWN = "application/octet-stream"
-_TYPES = MimeTypes()
-"""Python's own table: the machine's may differ from the next machine's, and with it a name."""
 
 
 def kind(url: str, told: str) -> tuple[str, str]:
@@ -17,12 +16,21 @@ def kind(url: str, told: str) -> tuple[str, str]:
     ``told``: the type that the origin has told, or "".
     """
     suffix = PurePosixPath(urlsplit(url).path).suffix.lower()
-    known = _TYPES.guess_type(f"x{suffix}")[0]
+    known = _types().guess_type(f"x{suffix}")[0]
     if known is None:
-        suffix = _TYPES.guess_extension(told) or ".bin"
+        suffix = _types().guess_extension(told) or ".bin"
     return told or known or _UNKNOWN, suffix
 
 
 def media_type(name: str) -> str:
     """What a file of this name is served as."""
-    return _TYPES.guess_type(name)[0] or _UNKNOWN
+    return _types().guess_type(name)[0] or _UNKNOWN
+
+
+@cache
+def _types() -> MimeTypes:
+    """Python's own table: the machine's may differ from the next machine's, and with it a name.
+
+    Made by whoever asks: it takes as long as much of a process's start.
+    """
+    return MimeTypes()
