@@ -41,10 +41,10 @@ def register(app: Flask, service: Service) -> None:
         API_TITLE=reference.TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0", OPENAPI_URL_PREFIX="/"
     )
     marshmallow = MarshmallowPlugin(schema_name_resolver=schema_name)
-    document = Document(app, spec_kwargs={**reference.ABOUT, "marshmallow_plugin": marshmallow})
+    about = {**reference.ABOUT, "marshmallow_plugin": marshmallow}
+    document = Document(app, reference.complete, about)
     for resource in _RESOURCES:
-        document.register_blueprint(resource)
-    reference.complete(document)
+        document.add(resource)
     reference.serve(app, document)
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(service))
 

@@ -137,9 +137,9 @@ class Reference:
         return schema
 
 
-def complete(document: Document) -> None:
+def complete(document: dict[str, Any]) -> None:
     """Tell what each setting of an endpoint means, and that a change has no defaults."""
-    schemas = document.spec.components.schemas
+    schemas = document["components"]["schemas"]
     meanings = {name: field["description"] for name, field in schemas["NewEndpoint"]["properties"].items()}
     for body in ("EndpointBody", "EndpointPatchBody"):
         for name, field in schemas[body]["properties"].items():
@@ -154,7 +154,7 @@ def serve(app: Flask, document: Document) -> None:
 
     def page() -> Response:
         if "page" not in made:
-            made["page"] = Reference(document.spec.to_dict()).page
+            made["page"] = Reference(document.whole()).page
         digest = b64encode(hashlib.sha256(_style().encode()).digest()).decode()
         policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'"
         return Response(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
 
 import flask_smorest  # type: ignore[import-untyped]  # it ships no types
 from apispec.ext.marshmallow.common import resolve_schema_instance
-from flask import Request, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from marshmallow import RAISE, Schema, ValidationError
 from redis.exceptions import RedisError
 from webargs.core import is_json
@@ -93,9 +95,40 @@ class Resource(flask_smorest.Blueprint):  # type: ignore[misc]  # untyped, as ab
 
 
 class Document(flask_smorest.Api):  # type: ignore[misc]  # untyped, as above
-    """The OpenAPI document. Errors are the application's business; here they are only described."""
+    """The OpenAPI document, written when it is first asked for: that takes longer than the rest of the start.
+
+    Errors are the application's business; here they are only described.
+    """
 
     ERROR_SCHEMA = ProblemView
+
+    def __init__(self, app: Flask, complete: Callable[[dict[str, Any]], None], about: dict[str, Any]) -> None:
+        """``complete`` adds what apispec cannot know."""
+        self._complete = complete
+        self._resources: list[Resource] = []
+        self._lock = threading.Lock()
+        self._whole: dict[str, Any] | None = None
+        super().__init__(app, spec_kwargs=about)
+
+    def add(self, resource: Resource) -> None:
+        """Serve its paths, and tell of them."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][resource.name] = self
+        self._app.register_blueprint(resource)
+        self._resources.append(resource)
+
+    def whole(self) -> dict[str, Any]:
+        """The document."""
+        with self._lock:
+            if self._whole is None:
+                for each in self._resources:
+                    each.register_views_in_doc(self, self._app, self.spec, name=each.name, parameters=None)
+                    self.spec.tag({"name": each.name, "description": each.description})
+                self._whole = self.spec.to_dict()
+                self._complete(self._whole)
+            return self._whole
+
+    def _openapi_json(self) -> Response:
+        return Response(json.dumps(self.whole(), indent=2), mimetype="application/json")
 
     def _register_error_handlers(self) -> None:
         """None: the application answers them in the shape that belongs to the path."""
