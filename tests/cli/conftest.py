@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from werkzeug.serving import make_server
 
-from service.api.v1.stream import end
 from service.cli.main import cli
-from tests.api.v1.conftest import app, service, story  # noqa: F401 - fixtures
+from tests.api.v1.conftest import app, origin, service, story  # noqa: F401 - fixtures
 
 URL = "HOOKREEL_URL"
 KEY = "HOOKREEL_API_KEY"
-
-
-@pytest.fixture
-def origin(app) -> Iterator[str]:  # noqa: F811
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    end(app)
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @dataclass

@@ -12,24 +12,11 @@ import requests
 import wavespeed
 
 from tests.ups import T2V, Up
+from tests.vendor.faults import UNKNOWN
 from tests.waiting import eventually
 
 FAST = "minimax/hailuo-02/fast"
 PHOTO = Path(__file__).parents[1] / "data" / "astronaut.jpg"
-UNKNOWN = (
-    "307",
-    "408",
-    "500",
-    "502",
-    "503",
-    "504",
-    "envelope_500",
-    "not_json",
-    "no_id",
-    "null_data",
-    "empty",
-)
-CUT = ("cut_before", "cut_after", "cut_midway")
 SOON = 0.1
 
 
@@ -118,7 +105,7 @@ def test_a_wrong_key_is_refused(quick: Up):
 def unknown(client: wavespeed.Client, quick: Up) -> dict[str, Future[Any]]:
     """A `run` for each answer of the vendor from which nobody can tell, once it has ended."""
     before = quick.counts()
-    with ThreadPoolExecutor(len(UNKNOWN) + len(CUT)) as threads:
+    with ThreadPoolExecutor(len(UNKNOWN)) as threads:
         runs = {fault: threads.submit(run, client, fault) for fault in unknown_one_by_one(quick)}
     after = quick.counts()
     # One for each, and one between each two: three unknown in a row would pause submissions.
@@ -128,7 +115,7 @@ def unknown(client: wavespeed.Client, quick: Up) -> dict[str, Future[Any]]:
 
 
 def unknown_one_by_one(up: Up) -> Any:
-    for fault in (*UNKNOWN, *CUT):
+    for fault in UNKNOWN:
         yield fault
         assert eventually(partial(newest_is, up, "uncertain")), fault
         up.submit()
@@ -145,7 +132,7 @@ def run(client: wavespeed.Client, fault: str) -> dict[str, Any]:
     return client.run(T2V, {"prompt": prompt}, poll_interval=0.5, max_retries=1)
 
 
-@pytest.mark.parametrize("fault", [*UNKNOWN, *CUT])
+@pytest.mark.parametrize("fault", UNKNOWN)
 def test_an_unknown_outcome_makes_the_sdk_pay_only_once(unknown: dict[str, Future[Any]], fault: str):
     error = unknown[fault].exception()
     assert type(error) is RuntimeError

@@ -8,11 +8,13 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from xml.dom import minidom
 
 import pytest
 
 from benchmarks import load
 from benchmarks.field import __main__ as command
+from benchmarks.field import plot
 from benchmarks.field.books import Arrival, Run, Sent, Spread
 from benchmarks.field.parts import receiver, send
 from benchmarks.field.rivals import THREADS, usual
@@ -177,3 +179,10 @@ def test_a_server_that_cannot_be_measured_is_refused_in_words(tmp_path, url, tem
     file.write_text(template)
     with pytest.raises(SystemExit, match=re.escape(problem)):
         command.main(["--publish-url", url, "--body-template", str(file)])
+
+
+def test_the_plot_in_the_docs_is_drawn_from_the_kept_figures():
+    document = json.loads(plot.RESULTS.read_text("utf-8"))
+    drawn = plot.draw(document)
+    assert plot.SVG.read_text("utf-8") == drawn
+    assert minidom.parseString(drawn).documentElement.tagName == "svg"  # noqa: S318 - our own

@@ -10,23 +10,11 @@ from schemas.fields import Choice
 from service.bootstrap import SANDBOX_KEY
 from service.sandbox.switches import SwitchesSchema
 from tests.ups import T2V, Up
+from tests.vendor.faults import UNKNOWN
 from tests.waiting import eventually
 
 REFUSED = {"429"}
 FAILED = {"400", "401", "403", "404", "insufficient_credits"}
-UNKNOWN = {
-    "307",
-    "408",
-    "500",
-    "502",
-    "503",
-    "504",
-    "envelope_500",
-    "not_json",
-    "no_id",
-    "null_data",
-    "empty",
-} | {*("cut_before", "cut_after", "cut_midway")}
 OTHER = "minimax/hailuo-02/t2v-standard"
 Jobs = dict[str, dict[str, Any]]
 
@@ -81,7 +69,7 @@ def after_each(up: Up, what: str, model: str) -> Jobs:
 def test_every_answer_of_the_sandbox_is_in_one_of_these_tables():
     field = SwitchesSchema().fields["submit"]
     assert isinstance(field, Choice)
-    assert set(field.choices) == {"accept"} | REFUSED | FAILED | UNKNOWN
+    assert set(field.choices) == {"accept"} | REFUSED | FAILED | {*UNKNOWN}
 
 
 @pytest.mark.parametrize("fault", sorted(UNKNOWN))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from schemas.predictions import Prediction
 from service.acceptance import Order
 from service.bootstrap import Service
 from service.settings import Settings
+from tests.sender.receivers import Behaviour, Receiver
+from tests.sender.test_tls import server_context
 from tests.store.cutter import Cutter
 
 
@@ -33,6 +37,19 @@ def cutter(store_url: str) -> Iterator[Cutter]:
     made = Cutter(store_url.removeprefix("unix://"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """``serve(behaviour)``: the URL of a receiver that does so; it ends with the test."""
+    with ExitStack() as stack:
+
+        def start(behaviour: Behaviour, pem: Path | None = None) -> str:
+            made = Receiver(behaviour, server_context(pem) if pem else None)
+            stack.callback(made.close)
+            return made.url()
+
+        yield start
 
 
 @pytest.fixture

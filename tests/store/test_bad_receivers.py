@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -30,7 +29,6 @@ from service.records import Attempt, Endpoint, Job
 from service.sender import Outcome
 from service.store import EXPAND, OUTCOMES
 from tests.sender.receivers import Behaviour, Connection, answering
-from tests.sender.receivers import Receiver as RawReceiver
 from tests.sender.test_outcomes import (
     CHUNKED,
     dripping,
@@ -42,7 +40,7 @@ from tests.sender.test_outcomes import (
     late,
     resetting,
 )
-from tests.sender.test_tls import certificate, server_context
+from tests.sender.test_tls import certificate
 from tests.store.test_forwarder import LOOPBACK, SOON, Receiver, finished, forwarding, settled, subscribe
 from tests.store.test_forwarder import receiver as receiver  # noqa: PLC0414 - a fixture
 from tests.waiting import eventually
@@ -136,19 +134,6 @@ RECEIVERS = {
     "a compressed bomb that is fine": Bad(answering(raw("200 OK", BOMB, b"Content-Encoding: gzip")), 200),
     "a nasty body that is fine": Bad(answering(raw("200 OK", NASTY)), 200),
 }
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """``serve(behaviour)``: the URL of a receiver that does so; it ends with the test."""
-    with ExitStack() as stack:
-
-        def start(behaviour: Behaviour, pem: Path | None = None) -> str:
-            made = RawReceiver(behaviour, server_context(pem) if pem else None)
-            stack.callback(made.close)
-            return made.url()
-
-        yield start
 
 
 @pytest.fixture

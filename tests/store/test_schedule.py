@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -29,9 +29,8 @@ from service.sealing import Sealer
 from service.store import CLAIM, EXPAND, OUTCOMES
 from service.timekeeping import read
 from tests.sender.receivers import Behaviour, answering
-from tests.sender.receivers import Receiver as RawReceiver
 from tests.sender.test_outcomes import hanging_up, late
-from tests.sender.test_tls import certificate, server_context
+from tests.sender.test_tls import certificate
 from tests.store.cutter import Cutter
 from tests.store.test_forwarder import LOOPBACK, SOON, Receiver, finished, forwarding, settled, subscribe
 from tests.store.test_forwarder import receiver as receiver  # noqa: PLC0414 - a fixture
@@ -148,19 +147,6 @@ class Course:
         assert client.zscore(rediskeys.due("default"), self.endpoint.id) is None
         assert client.zcard(rediskeys.FLIGHT) == 0
         assert client.hget(rediskeys.event(event), "open") == b"0"
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """``serve(behaviour)``: the URL of a receiver that does so; it ends with the test."""
-    with ExitStack() as stack:
-
-        def start(behaviour: Behaviour, pem: Path | None = None) -> str:
-            made = RawReceiver(behaviour, server_context(pem) if pem else None)
-            stack.callback(made.close)
-            return made.url()
-
-        yield start
 
 
 def failing(receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from flask import Flask
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from schemas.inputs import Input
@@ -18,6 +20,7 @@ from schemas.outcomes import Outcome, SubmissionOutcome
 from schemas.predictions import Prediction
 from service.acceptance import Order
 from service.api import create_app
+from service.api.v1.stream import end
 from service.bootstrap import Service
 from service.records import Attempt, Job
 from service.settings import Settings
@@ -35,6 +38,20 @@ def service(store_url: str) -> Iterator[Service]:
 @pytest.fixture
 def app(service: Service) -> Flask:
     return create_app(service)
+
+
+@pytest.fixture
+def origin(app: Flask) -> Iterator[str]:
+    """The app over real HTTP."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    end(app)
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @dataclass

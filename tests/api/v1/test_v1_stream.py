@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 import requests
-from werkzeug.serving import make_server
 
 from service import rediskeys
 from service.api.v1.resource import EXTENSION
@@ -40,19 +38,6 @@ class Follower:
 
     def rest(self) -> list[str]:
         return [line for line in self._lines if line]
-
-
-@pytest.fixture
-def origin(app) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    end(app)
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
