@@ -194,10 +194,16 @@ class Endpoints:
                 self._commit(changed, ())
                 return rotated
 
-    def directory(self, workspace: str) -> Directory:
-        """The workspace's endpoints as of its present revision; read again only when that has moved."""
-        (revision,) = self.store.read(lambda pipe: pipe.hget(rediskeys.workspace(workspace), "endpoints"))
+    def directory(self, workspace: str, wanted: int | None = None) -> Directory:
+        """The workspace's endpoints as of its present revision; read again only when that has moved.
+
+        Those of the revision ``wanted`` do, too, and are not asked for when they are known.
+        """
         known = self._directories.get(workspace)
+        if known is not None and known.revision == wanted:
+            return known
+        found = self.store.fetch("HGET", rediskeys.workspace(workspace), "endpoints")
+        revision = int(found or 0)
         if known is None or known.revision != revision:
             known = Directory(revision, tuple(self.list(workspace)))
             self._directories[workspace] = known
@@ -248,7 +254,7 @@ def _following(kept: Endpoint, changed: Endpoint) -> Ops:
 class Directory:
     """A workspace's endpoints at one revision."""
 
-    revision: bytes | None
+    revision: int
     endpoints: tuple[Endpoint, ...]
 
     def matching(self, kind: str, channel: str, seq: int) -> list[str]:

@@ -22,7 +22,11 @@ from service import rediskeys
 
 @dataclass(frozen=True)
 class Entry:
-    """An event in its workspace's stream, not fanned out yet; ``own``: its job's own endpoint, or ""."""
+    """An event in its workspace's stream, not fanned out yet.
+
+    ``own``: its job's own endpoint, or "". ``revision``: that of the workspace's endpoints when it happened,
+    if that is known.
+    """
 
     workspace: str
     id: str
@@ -31,6 +35,7 @@ class Entry:
     type: str
     channel: str
     own: str
+    revision: int | None = None
 
 
 class Notices:
@@ -126,8 +131,8 @@ class Notices:
         workspace, job, event, *rest = news.split(" ")
         entry = None
         if rest:
-            entry_id, seq, kind, channel, own = rest
-            entry = Entry(workspace, entry_id, event, int(seq), kind, channel, own)
+            entry_id, seq, kind, channel, own, revision = rest
+            entry = Entry(workspace, entry_id, event, int(seq), kind, channel, own, int(revision))
         with self._lock:
             called = [*self._bells.get(workspace, ()), *self._bells.get(job, ())]
             followers = list(self._followers)

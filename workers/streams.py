@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +64,14 @@ class Streams:
         heard = [self.heard.popleft() for _ in range(len(self.heard))]
         entries = {(each.workspace, each.id): each for each in (*self.entries, *heard)}.values()
         self.entries = []
+        revisions: dict[str, set[int | None]] = defaultdict(set)
+        for each in entries:
+            revisions[each.workspace].add(each.revision)
         directory = self.service.endpoints.directory
-        directories = {name: directory(name) for name in {each.workspace for each in entries}}
+        directories = {
+            workspace: directory(workspace, found.pop() if len(found) == 1 else None)
+            for workspace, found in revisions.items()
+        }
         return [call for each in entries for call in _expansion(each, directories[each.workspace])]
 
     def reading(self) -> list[tuple[Word, ...]]:
@@ -144,6 +150,7 @@ def _expansion(entry: Entry, directory: Directory) -> list[Call]:
 
 
 def _entry(workspace: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    revision = fields.get(b"r")
     return Entry(
         workspace,
         entry_id.decode(),
@@ -152,4 +159,5 @@ def _entry(workspace: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Entry
         fields[b"t"].decode(),
         fields[b"c"].decode(),
         fields[b"w"].decode(),
+        None if revision is None else int(revision),
     )

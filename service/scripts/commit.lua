@@ -110,13 +110,15 @@ local words = {
   admit = function(limit) admit(tonumber(limit)) end,
   event = function(ws, job, event, kind, channel, own, doc)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)
+    local rev = redis.call('HGET', K.workspace(ws), 'endpoints') or '0'
     redis.call('ZADD', K.events(ws), seq, event)
     redis.call('ZADD', K.OPEN_EVENTS, now, event)
     redis.call('ZADD', K.unfanned(ws), seq, event)
-    local entry = redis.call('XADD', K.stream(ws), '*', 'e', event, 's', seq, 't', kind, 'c', channel, 'w', own)
+    local fields = {'e', event, 's', seq, 't', kind, 'c', channel, 'w', own, 'r', rev}
+    local entry = redis.call('XADD', K.stream(ws), '*', unpack(fields))
     redis.call('HSET', K.event(event), 'doc', doc, 'ws', ws, 'job', job, 'entry', entry, 'open', 1, 'seq', seq)
     if job == '' then redis.call('ZADD', K.ODD_EVENTS, now, event) end
-    redis.call('PUBLISH', K.NEWS, table.concat({ws, job, event, entry, seq, kind, channel, own}, ' '))
+    redis.call('PUBLISH', K.NEWS, table.concat({ws, job, event, entry, seq, kind, channel, own, rev}, ' '))
   end,
   deliver = function(ws, event, doc, ep)
     local seq = redis.call('HINCRBY', K.workspace(ws), 'seq', 1)

@@ -5,6 +5,7 @@ local key = K.event(ARGV[1])
 local ws, entry, seq = unpack(redis.call('HMGET', key, 'ws', 'entry', 'seq'))
 if entry ~= ARGV[2] then return 0 end
 redis.call('XDEL', K.stream(ws), entry)
-local fields = {'e', ARGV[1], 's', seq, 't', ARGV[3], 'c', ARGV[4], 'w', ARGV[5]}
+local rev = redis.call('HGET', K.workspace(ws), 'endpoints') or '0'
+local fields = {'e', ARGV[1], 's', seq, 't', ARGV[3], 'c', ARGV[4], 'w', ARGV[5], 'r', rev}
 redis.call('HSET', key, 'entry', redis.call('XADD', K.stream(ws), '*', unpack(fields)))
 return 1

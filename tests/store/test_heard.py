@@ -96,6 +96,36 @@ def test_the_second_forwarder_that_heard_of_it_does_nothing(service, order, word
     assert late.id.encode() not in event
 
 
+def test_endpoints_are_read_again_only_when_they_have_changed(service, order, word, told, streams):
+    def fanned_out(count: int) -> tuple[list[Any], int]:
+        """What came of the newest of ``count`` events, and how often somebody asked for the revision."""
+        streams.heard.append(told(count)[-1])
+        streams.look_around()
+        before = service.store.client.info("commandstats")["cmdstat_hget"]["calls"]
+        calls = streams.expansions()
+        asked = service.store.client.info("commandstats")["cmdstat_hget"]["calls"] - before
+        return service.store.send_all(calls, []).answers(), asked
+
+    subscribe(service, "http://127.0.0.1:9/")
+    finished(service, order(), word())
+    assert fanned_out(1) == ([1], 1)
+    finished(service, order(), word())
+    assert fanned_out(2) == ([1], 0)
+    subscribe(service, "http://127.0.0.1:9/")
+    finished(service, order(), word())
+    assert fanned_out(3) == ([2], 1)
+
+
+def test_of_events_before_and_after_a_change_nobody_is_forgotten(service, order, word, told, streams):
+    subscribe(service, "http://127.0.0.1:9/")
+    service.endpoints.directory("default")
+    finished(service, order(), word())
+    subscribe(service, "http://127.0.0.1:9/")
+    finished(service, order(), word())
+    streams.heard.extend(reversed(told(2)))
+    assert sorted(fan_out(service, streams)) == [1, 2]
+
+
 def test_what_the_news_have_no_room_for_is_read(service, order, word, told, streams):
     subscribe(service, "http://127.0.0.1:9/")
     for _ in range(3):
