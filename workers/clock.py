@@ -23,7 +23,7 @@ from service.errors import HookreelError, NotFound, Unavailable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
-from service.store import PRUNE, Word
+from service.store import PRUNE, Script, Word
 from service.submitting import UNKNOWNS_THAT_PAUSE
 from service.timekeeping import Jumps
 from workers.forwarder import claimed, free
@@ -291,20 +291,23 @@ class Clock:
         self.service.store.write(lambda pipe: pipe.zremrangebyscore(rediskeys.UPSTREAM, "-inf", forgotten))
         before = self.service.time() - int(self.service.settings.retention * 1000)
         due = self._due(rediskeys.FINAL, before, self._owing)
-        owing = sum(not self._prune(job_id) for job_id in due)
+        owing = self._prune(due)
         # Those that something is owed of stand before the others: the next pass goes on behind them.
         self._owing = self._owing + owing if len(due) == DUE_AT_ONCE else 0
 
-    def _prune(self, job_id: str) -> bool:
-        """False: something of it is owed."""
-        job = self.service.jobs.get_all([job_id])[0]
-        if job is None:
-            self._forget(rediskeys.FINAL, job_id)
-            return True
-        if job.copies:
-            self._discard_later(job)
-        args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
-        return bool(self.service.store.run(PRUNE, args, [rediskeys.job(job.id)]))
+    def _prune(self, ids: list[str]) -> int:
+        """Of how many something is owed. Each is removed by itself; the answers are waited for once."""
+        found = dict(zip(ids, self.service.jobs.get_all(ids), strict=True))
+        calls: list[tuple[Script, list[str], list[Word]]] = []
+        for job_id, job in found.items():
+            if job is None:
+                self._forget(rediskeys.FINAL, job_id)
+                continue
+            if job.copies:
+                self._discard_later(job)
+            args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
+            calls.append((PRUNE, [rediskeys.job(job.id)], args))
+        return self.service.store.run_all(calls).count(0) if calls else 0
 
     def _discard_later(self, job: Job) -> None:
         """Noted before the record goes: nothing else would know of the job's copies then."""
