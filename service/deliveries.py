@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -83,6 +84,8 @@ class Mailroom:
     endpoints: Endpoints
     clock: Callable[[], float]
     user_agent: str
+    refused: set[str] = field(default_factory=set)
+    """Endpoints that only a later release can read."""
     _directories: dict[str, tuple[str, dict[str, Endpoint]]] = field(default_factory=dict)
     _own: OrderedDict[str, Endpoint] = field(default_factory=OrderedDict)
     _secrets: dict[tuple[str, str], Secrets] = field(default_factory=dict)
@@ -92,8 +95,7 @@ class Mailroom:
         """Keep the events' documents, and read what else the claims need and is not known yet."""
         for workspace, revision in revisions.items():
             if self._directories.get(workspace, ("", {}))[0] != revision:
-                listed = {each.id: each for each in self.endpoints.list(workspace)}
-                self._directories[workspace] = (revision, listed)
+                self._directories[workspace] = (revision, self._read(self.endpoints.ids(workspace)))
                 self._secrets.clear()
         self._load_own([claim.endpoint for claim in claims if self._listed(claim) is None])
         for event, stored in documents.items():
@@ -128,9 +130,15 @@ class Mailroom:
     def _load_own(self, ids: list[str]) -> None:
         unknown = [each for each in dict.fromkeys(ids) if each not in self._own]
         if unknown:
-            found = zip(unknown, self.endpoints.find_all(unknown), strict=True)
-            self._own.update((each, endpoint) for each, endpoint in found if endpoint and endpoint.job)
+            self._own.update((id_, each) for id_, each in self._read(unknown).items() if each.job)
         _trim(self._own)
+
+    def _read(self, ids: list[str]) -> dict[str, Endpoint]:
+        found, refused = self.endpoints.readable(ids)
+        for each in refused - self.refused:
+            logging.getLogger(__name__).warning("endpoint.unreadable", extra={"endpoint": each})
+        self.refused = (self.refused - {*ids}) | refused
+        return found
 
 
 def _signed(claim: Claim, endpoint: Endpoint, message: Message, secrets: Secrets, user_agent: str) -> Request:

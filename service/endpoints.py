@@ -11,7 +11,7 @@ from schemas.eventtypes import FINAL_TYPES, OPERATIONAL, PROCESSING
 from schemas.faults import Fault
 from service import rediskeys
 from service.addresses import Policy
-from service.errors import BlockedAddress, InvalidInput, NotFound
+from service.errors import BlockedAddress, InvalidInput, NotFound, Unavailable
 from service.records import Endpoint, dump_endpoint, load_endpoint
 from service.sealing import Sealer
 from service.signingsecrets import OVERLAP, VENDORS_OVERLAP, Secrets, WorkspaceSecrets, fresh_secret
@@ -98,18 +98,34 @@ class Endpoints:
 
     def find_all(self, ids: list[str]) -> list[Endpoint | None]:
         """In the order of ``ids``, in one round trip; None where there is none."""
+        return [load_endpoint(int(rev), data) if data else None for rev, data in self._rows(ids)]
 
+    def readable(self, ids: list[str]) -> tuple[dict[str, Endpoint], set[str]]:
+        """Those that are there, and the ids of those that only a later release can read."""
+        found, refused = {}, set()
+        for each, (rev, data) in zip(ids, self._rows(ids), strict=True):
+            try:
+                if data:
+                    found[each] = load_endpoint(int(rev), data)
+            except Unavailable:
+                refused.add(each)
+        return found, refused
+
+    def _rows(self, ids: list[str]) -> list[Any]:
         def ask(pipe: Any) -> None:
             for each in ids:
                 pipe.hmget(rediskeys.endpoint(each), "rev", "doc")
 
-        rows = self.store.read(ask)
-        return [load_endpoint(int(rev), data) if data else None for rev, data in rows]
+        return self.store.read(ask)
+
+    def ids(self, workspace: str) -> list[str]:
+        """Newest first."""
+        (ids,) = self.store.read(lambda pipe: pipe.zrevrange(rediskeys.endpoints(workspace), 0, -1))
+        return [each.decode() for each in ids]
 
     def list(self, workspace: str) -> list[Endpoint]:
         """Newest first."""
-        (ids,) = self.store.read(lambda pipe: pipe.zrevrange(rediskeys.endpoints(workspace), 0, -1))
-        return [each for each in self.find_all([one.decode() for one in ids]) if each is not None]
+        return [each for each in self.find_all(self.ids(workspace)) if each is not None]
 
     def update(self, workspace: str, endpoint_id: str, fields: Mapping[str, Any]) -> Endpoint:
         """Change what ``fields`` names. Raises `NotFound` and `InvalidInput`."""

@@ -19,6 +19,9 @@ from redis.exceptions import RedisError
 
 from service import rediskeys
 
+_WORDS = 6
+"""What news of an entry say besides workspace, job and event."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -130,7 +133,8 @@ class Notices:
     def _ring(self, news: str) -> None:
         workspace, job, event, *rest = news.split(" ")
         entry = None
-        if rest:
+        # What says more is of a later release, and no more than a bell here.
+        if len(rest) == _WORDS:
             entry_id, seq, kind, channel, own, revision = rest
             entry = Entry(workspace, entry_id, event, int(seq), kind, channel, own, int(revision))
         with self._lock:

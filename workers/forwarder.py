@@ -22,7 +22,7 @@ from typing import Any, cast
 from service.bootstrap import USER_AGENT, Service, begin
 from service.connection import LOST
 from service.deliveries import Claim, Mailroom, host_of, judge
-from service.errors import HookreelError, StoreUnavailable, Unavailable
+from service.errors import HookreelError, Unavailable
 from service.logs import AttemptLog
 from service.notices import Entry
 from service.records import Endpoint
@@ -105,7 +105,7 @@ class Forwarder:
                 self._judge(outcome)
             try:
                 pause = self._step()
-            except (StoreUnavailable, *LOST):
+            except (Unavailable, *LOST):
                 if self.stopping:
                     # What is not recorded counts as a failed attempt once this process is seen to be gone.
                     return
@@ -158,7 +158,7 @@ class Forwarder:
             if room > 0:
                 calls.append((CLAIM, (), [token, room, self.per_endpoint, 1]))
             batch = self.service.store.send_all(calls, [] if self.stopping else self._streams.reading())
-        except StoreUnavailable:
+        except Unavailable:
             self._lost(token)
             raise
         self._outcomes = []
@@ -172,7 +172,7 @@ class Forwarder:
             turn.batch.give_up()
         try:
             answers = turn.batch.answers()
-        except StoreUnavailable:
+        except Unavailable:
             self._outcomes = turn.outcomes + self._outcomes
             self._lost(turn.token)
             raise
@@ -180,7 +180,7 @@ class Forwarder:
         try:
             if self._streams.take(answers[turn.calls :]):
                 self.rung = True
-        except (StoreUnavailable, *LOST):
+        except (Unavailable, *LOST):
             self._lost(turn.token)
             raise
         if turn.claims:
@@ -212,7 +212,7 @@ class Forwarder:
         known = dict(pair.split("=") for pair in revisions.decode().split())
         try:
             self.mailroom.load(claims, known, documents)
-        except StoreUnavailable:
+        except Unavailable:
             self._doubtful.append(token)
             raise
         for claim in claims:
@@ -220,7 +220,9 @@ class Forwarder:
 
     def _attempt(self, claim: Claim) -> None:
         endpoint = self.mailroom.endpoint(claim)
-        if endpoint is None:
+        if claim.endpoint in self.mailroom.refused:
+            self._outcomes.extend(claim.outcome("u10000"))
+        elif endpoint is None:
             self._outcomes.extend(claim.outcome("c"))
         elif not endpoint.active:
             # Claimed just before it was paused or disabled, or the store does not know that it is.
@@ -279,16 +281,13 @@ def free(service: Service, prefix: str, verdict: Callable[[int], str], item: str
     store, cursor, freed = service.store, 0, 0
     while True:
         cursor, *rows = store.run(CLAIMS_OF, [prefix, cursor, FREE_AT_ONCE])
-        done = cursor == 0
         outcomes: list[Word] = []
         for workspace, endpoint, event, token, attempt in _rows(rows, 5):
             if token.decode() == prefix or token.startswith(prefix.encode() + b"."):
                 outcomes += [workspace, endpoint, event, token, verdict(int(attempt)), item]
         if outcomes:
             freed += store.run(OUTCOMES, outcomes)
-            # What was freed has left the set that the cursor counts in.
-            cursor = max(0, cursor - len(outcomes) // 6)
-        if done:
+        if cursor == 0:
             return freed
 
 

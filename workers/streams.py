@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from redis.exceptions import ResponseError
 from service import rediskeys
 from service.bootstrap import Service
 from service.endpoints import Directory
+from service.errors import StoreUnavailable, Unavailable
 from service.notices import Entry
 from service.store import EXPAND, Script, Word
 
@@ -67,12 +69,24 @@ class Streams:
         revisions: dict[str, set[int | None]] = defaultdict(set)
         for each in entries:
             revisions[each.workspace].add(each.revision)
-        directory = self.service.endpoints.directory
-        directories = {
-            workspace: directory(workspace, found.pop() if len(found) == 1 else None)
-            for workspace, found in revisions.items()
-        }
-        return [call for each in entries for call in _expansion(each, directories[each.workspace])]
+        directories = {workspace: self._directory(workspace, found) for workspace, found in revisions.items()}
+        calls = []
+        for each in entries:
+            if known := directories[each.workspace]:
+                calls += _expansion(each, known)
+        return calls
+
+    def _directory(self, workspace: str, revisions: set[int | None]) -> Directory | None:
+        """None: only a later release can read it. The entries wait, and come again when they are stale."""
+        wanted = revisions.pop() if len(revisions) == 1 else None
+        try:
+            return self.service.endpoints.directory(workspace, wanted)
+        except StoreUnavailable:
+            raise
+        except Unavailable as error:
+            extra = {"workspace": workspace, "why": error.detail}
+            logging.getLogger(__name__).warning("stream.waits", extra=extra)
+            return None
 
     def reading(self) -> list[tuple[Word, ...]]:
         """The command whose answer `take` takes; none while there is no workspace."""
@@ -129,8 +143,10 @@ class Streams:
     def _make_group(self, workspace: str) -> None:
         """A group that is new, or that somebody deleted: from the beginning, since fan-out is repeatable."""
         try:
-            self.service.store.client.xgroup_create(
-                rediskeys.stream(workspace), rediskeys.GROUP, "0", mkstream=True
+            self.service.store.read(
+                lambda pipe: pipe.xgroup_create(
+                    rediskeys.stream(workspace), rediskeys.GROUP, "0", mkstream=True
+                )
             )
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):

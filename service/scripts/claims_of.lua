@@ -1,11 +1,11 @@
 -- The open claims of an incarnation (or of one of its turns), for whoever frees them.
 -- ARGV     beginning of the token, cursor (0 at first), how many claims to look at
 -- returns  next cursor (0: done), then workspace, endpoint, event, token, attempt per claim
-local prefix, cursor, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local members = redis.call('ZRANGE', K.FLIGHT, cursor, cursor + count - 1)
-local found = {#members == count and cursor + count or 0}
-for _, member in ipairs(members) do
-  local event, ep = string.match(member, '^(%S+) (%S+)$')
+local prefix, cursor, count = ARGV[1], ARGV[2], ARGV[3]
+local scan = redis.call('ZSCAN', K.FLIGHT, cursor, 'COUNT', count)
+local found = {tonumber(scan[1])}
+for i = 1, #scan[2], 2 do
+  local event, ep = string.match(scan[2][i], '^(%S+) (%S+)$')
   local fields = redis.call('HMGET', K.event(event), 'ws', ep)
   local attempts, token = string.match(fields[2] or '', '^%a|(%d+)|([^|]*)|')
   if token and string.sub(token, 1, #prefix) == prefix then

@@ -10,8 +10,8 @@ for i = 5, #ARGV do
   eps[i - 4], ordered[ep] = ep, ep ~= ARGV[i]
 end
 local found = redis.call('HMGET', key, 'ws', 'seq', 'entry', unpack(eps))
--- Several forwarders hear of it, and the first of them does it.
-if found[1] and found[3] then
+-- Several forwarders hear of it, and the first of them does it; but a chunk may also come late, behind the last.
+if found[1] and (found[3] or done ~= '1') then
   local idle, busy, lines = {}, {}, {}
   for i, ep in ipairs(eps) do
     if not found[i + 3] then

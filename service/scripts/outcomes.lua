@@ -45,8 +45,11 @@ end
 local function wait_again(ep, event, state, at)
   local s = paced(ep)
   if s.ordered then
-    s.next = at
-    redis.call('HSET', K.endpoint(ep), 'next', at)
+    -- Somebody may have asked for an earlier one meanwhile: that has not failed.
+    if (redis.call('ZRANK', K.line(ep), event) or 0) == 0 then
+      s.next = at
+      redis.call('HSET', K.endpoint(ep), 'next', at)
+    end
   else
     redis.call('ZADD', state == 'p' and K.wait(ep) or K.late(ep), at, event)
   end
@@ -128,7 +131,9 @@ for i = 1, #ARGV, 6 do
       holder = ''
       judge(ws, ep, word, item)
     end
-    if mine or (open and word == 'd') then
+    -- An outcome whose answer was lost is told again: it says nothing of what was asked for in between.
+    local told = item ~= '' and string.find(log, item, 1, true)
+    if mine or (open and word == 'd' and not told) then
       applied = applied + 1
       local words = writes[key] or {}
       writes[key] = words

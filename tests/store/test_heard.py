@@ -14,6 +14,7 @@ from schemas.states import DeliveryState
 from service import rediskeys
 from service.addresses import Policy
 from service.notices import Entry
+from service.store import Script
 from tests.store.test_forwarder import LOOPBACK, finished, forwarding, receiver, settled, subscribe
 from tests.waiting import eventually
 from workers.streams import Streams
@@ -146,3 +147,26 @@ def test_several_forwarders_hear_of_an_event_and_deliver_it_once(service, order,
             settled(service, job, endpoint, DeliveryState.DELIVERED)
     assert len(receiver.got) == 10
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 10
+
+
+def test_news_of_a_later_release_are_no_end_of_the_listening(service, order, word, told):
+    service.store.client.publish(
+        rediskeys.NEWS, "default  evt_1 1-1 1 prediction.completed films ep_1 1 more"
+    )
+    finished(service, order(), word())
+    told(1)
+
+
+def test_a_chunk_that_had_to_be_taught_anew_is_made_behind_the_last(service, order, word, told, monkeypatch):
+    monkeypatch.setattr("workers.streams.CHUNK", 1)
+    for path in ("one", "two"):
+        subscribe(service, f"http://127.0.0.1:9/{path}")
+    finished(service, order(), word())
+    streams = Streams(service, "forwarder-1", time.monotonic)
+    streams.heard.extend(told(1))
+    (_, *first), last = streams.expansions()
+    unknown = Script("expand")
+    # As after SCRIPT FLUSH, when somebody else has taught it between the two.
+    unknown.sha = "0" * 40
+    service.store.load()
+    assert service.store.run_all([(unknown, *first), last]) == [1, 1]

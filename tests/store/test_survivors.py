@@ -20,12 +20,15 @@ from service.bootstrap import Service, boottime
 from service.errors import OutcomeUnknown, StoreUnavailable
 from service.presence import GONE, SILENT_AFTER, Presence, Watch
 from service.records import Endpoint, Job
-from service.store import CLAIM, CLAIMS_OF, EXPAND, Change, Store
+from service.store import CLAIM, CLAIMS_OF, EXPAND, Change, Script, Store
 from service.submission import Submitter
+from tests.store import crowds
+from tests.store.crowds import claim, happen, record
 from tests.store.cutter import Cutter
 from tests.store.test_forwarder import Receiver, forwarding
 from tests.waiting import eventually
 from workers.clock import SEARCH_EVERY, Clock
+from workers.forwarder import free
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
@@ -210,6 +213,28 @@ def test_a_claim_that_the_store_reads_after_it_was_given_up_goes_back_all_the_sa
         receiver.wait_for(1)
         assert eventually(lambda: service.store.client.zcard(rediskeys.FLIGHT) == 0)
     assert len(receiver.got) == 1
+
+
+def test_claims_are_found_although_others_end_while_they_are_looked_for(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.forwarder.FREE_AT_ONCE", 10)
+    endpoint, _ = service.endpoints.create("default", {"url": "https://hooks.example/"})
+    service.store.client.hset(rediskeys.endpoint(endpoint.id), "at_once", 1000)
+    happen(service, 400)
+    crowds.fan_out(service)
+    theirs = claim(service, most=200, by="forwarder-2.0", share=1000)
+    assert len(theirs) == len(claim(service, most=200, by="forwarder-1.0", share=1000)) == 200
+    run = service.store.run
+
+    def and_meanwhile(script: Script, *args: Any) -> Any:
+        answer = run(script, *args)
+        for each in theirs if script is CLAIMS_OF else ():
+            record(service, endpoint, each, "d", by="forwarder-2.0")
+        return answer
+
+    monkeypatch.setattr(service.store, "run", and_meanwhile)
+    assert free(service, "forwarder-1.0", lambda _: "u") == 200
 
 
 def test_claims_that_came_with_an_error_about_the_stream_go_back(

@@ -1,0 +1,46 @@
+"""Somebody asks for a delivery again while an outcome is on its way."""
+
+from __future__ import annotations
+
+from service.addresses import Policy
+from service.store import OUTCOMES
+from tests.store.crowds import claim, fan_out, happen, record
+from tests.store.test_forwarder import LOOPBACK, forwarding, subscribe
+from tests.store.test_forwarder import receiver as receiver  # noqa: PLC0414 - a fixture
+from tests.waiting import eventually
+
+NOWHERE = "http://127.0.0.1:9/"
+
+
+def test_an_outcome_that_is_told_twice_is_not_that_of_a_replay_in_between(service):
+    endpoint, _ = subscribe(service, NOWHERE)
+    (event,) = happen(service)
+    fan_out(service)
+    assert claim(service) == [event]
+    item = "[1700000000000,200,null,12,[0,0,0,0]]"
+    record(service, endpoint, event, "d", item)
+    service.replays.replay("default", event, endpoint.id)
+    record(service, endpoint, event, "d", item)
+    assert claim(service) == [event]
+
+
+def test_a_replay_is_sent_although_the_outcome_before_it_is_told_again(service, behind, cutter, receiver):
+    endpoint, _ = subscribe(service, receiver.url)
+    cutter.lose_answers(1, OUTCOMES.sha.encode())
+    with forwarding(behind, Policy(LOOPBACK)):
+        (event,) = happen(service)
+        assert eventually(lambda: cutter.lost == 1)
+        assert service.replays.replay("default", event, endpoint.id) == (1, 0)
+        receiver.wait_for(2)
+
+
+def test_a_replay_to_an_ordered_endpoint_does_not_wait_for_what_failed_meanwhile(service):
+    endpoint, _ = subscribe(service, NOWHERE, ordered=True, retry_schedule=(0.0, 3600.0))
+    first, second = happen(service, 2)
+    fan_out(service)
+    assert claim(service) == [first]
+    record(service, endpoint, first, "d")
+    assert claim(service) == [second]
+    service.replays.replay("default", first, endpoint.id)
+    record(service, endpoint, second, "r3600000")
+    assert claim(service) == [first]
