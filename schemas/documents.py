@@ -70,7 +70,7 @@ def _parts(item: Any) -> Iterable[Any]:
     if isinstance(item, str):
         check_text(item)
     elif isinstance(item, float) and not math.isfinite(item):
-        raise refusal("holds a number that is not finite", code="invalid_json")
+        raise refusal("holds a number that is not finite", code="invalid_json", allowed="finite numbers")
     return ()
 
 
@@ -99,7 +99,8 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_numbe
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} (line {error.lineno}, column {error.colno})"
-    return str(error)
+    text = str(error)
+    return "an integer of more than 4300 digits" if "digits" in text else text
 
 
 def _too_deep() -> Exception:

@@ -167,14 +167,17 @@ def check_together(endpoint: Mapping[str, Any]) -> None:
 
 def _header_fault(name: str, text: Any) -> Complaint | None:
     if not _HEADER_NAME.fullmatch(name):
-        return Complaint("is not a header's name; 1 to 64 letters, digits and -", code="format")
+        return _refused("is not a header's name", "format", "1 to 64 letters, digits and -")
     if _OUR_HEADERS.fullmatch(name.lower()):
-        return Complaint("is a header that the sender sets; leave it out", code="reserved")
+        return _refused("is a header that the sender sets", "reserved", "leave it out")
     if not isinstance(text, str):
-        return Complaint(f"{shown(text)} is not a string; visible ASCII", code="type")
+        return _refused("is not a string", "type", "visible ASCII")
     if len(text) > MAX_HEADER_VALUE:
-        allowed = f"at most {MAX_HEADER_VALUE}"
-        return Complaint(f"is {len(text)} characters long; {allowed}", code="length", allowed=allowed)
+        return _refused(f"is {len(text)} characters long", "length", f"at most {MAX_HEADER_VALUE}")
     if not _HEADER_VALUE.fullmatch(text):
-        return Complaint("is empty or holds more than visible ASCII; visible ASCII", code="format")
+        return _refused("is empty or holds more than visible ASCII", "format", "visible ASCII")
     return None
+
+
+def _refused(fault: str, code: str, allowed: str) -> Complaint:
+    return Complaint(f"{fault}; {allowed}", code=code, allowed=allowed)

@@ -66,7 +66,7 @@ class EventType:
             "id": _text("The event's id; also `webhook-id`.", EVENT_ID, pattern="^evt_[0-9a-z]+$"),
             "type": {"const": self.name, "description": "The type."},
             "timestamp": _at("When it happened."),
-            "data": self.data,
+            "data": _or_redacted(self.data),
         }
         made = _object(self.description, properties)
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": self.name, **made}
@@ -88,7 +88,7 @@ def _sample(schema: Schema) -> Any:
         return schema["const"]
     if "examples" in schema:
         return copy.deepcopy(schema["examples"][0])
-    needed = schema["required"]
+    needed = schema["required"] if "required" in schema else schema["anyOf"][0]["required"]
     inner = schema["properties"].items()
     return {name: _sample(told) for name, told in inner if name in needed or "examples" in told}
 
@@ -121,6 +121,17 @@ def _object(description: str, properties: Mapping[str, Schema], optional: tuple[
         "description": description,
         "properties": dict(properties),
         "required": required,
+    }
+
+
+def _or_redacted(data: Schema) -> Schema:
+    """``data``, or what is left of it: nothing of a redacted event has to be there but that it is one."""
+    properties = {**data["properties"], "redacted": _REDACTED}
+    whole = {name: told for name, told in data.items() if name != "required"}
+    return {
+        **whole,
+        "properties": properties,
+        "anyOf": [{"required": data["required"]}, {"required": ["redacted"]}],
     }
 
 

@@ -131,7 +131,7 @@ class QueryWhole(Whole):
     """An integer in a query string: one to nine digits."""
 
     def _read(self, value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
             value = int(value)
         return super()._read(value)
 

@@ -30,7 +30,10 @@ def check_url(text: str) -> str:
         raise _bad(f"has the scheme {parts.scheme[:16]!r}" if parts.scheme else "is not a URL")
     if "@" in parts.netloc:
         raise _bad("holds a user or a password")
-    if not _is_host(parts.hostname or "", bracketed="[" in parts.netloc):
+    host = parts.hostname or ""
+    if len(host) > MAX_HOST:
+        raise _bad(f"names a host of {len(host)} characters", allowed=f"a host of at most {MAX_HOST}")
+    if not _is_host(host, bracketed="[" in parts.netloc):
         raise _bad("names no host")
     return text
 
@@ -48,15 +51,20 @@ def check_callable_url(text: str) -> str:
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port
     except ValueError:
         raise _bad("is not a URL that can be read") from None
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise _bad("has a port that is none", allowed="a port from 1 to 65535")
     return parts
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
     if not bracketed:
-        return len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
+        return _HOST.fullmatch(host) is not None
     try:
         address = IPv6Address(host)
     except ValueError:

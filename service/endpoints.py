@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from schemas.endpoints import check_together
 from schemas.eventtypes import FINAL_TYPES, OPERATIONAL, PROCESSING
 from schemas.faults import Fault
 from service import rediskeys
-from service.addresses import Policy
+from service.addresses import SETTING, Policy
 from service.errors import BlockedAddress, InvalidInput, NotFound, Unavailable
 from service.records import Endpoint, dump_endpoint, load_endpoint
 from service.sealing import Sealer
@@ -83,7 +84,8 @@ class Endpoints:
         try:
             self.policy.check_url(url, pointer)
         except BlockedAddress as error:
-            raise InvalidInput(Fault(pointer, "blocked_address", error.detail)) from error
+            allowed = f"a public address, or one in {SETTING}"
+            raise InvalidInput(Fault(pointer, "blocked_address", error.detail, allowed)) from error
 
     def get(self, workspace: str, endpoint_id: str) -> Endpoint:
         """Raises `NotFound`, for another workspace's as well."""
@@ -137,6 +139,7 @@ class Endpoints:
         while True:
             kept = self.get(workspace, endpoint_id)
             changed = replace(kept, **wanted)
+            check_together({"format": changed.format, "event_types": changed.event_types})
             try:
                 return self._commit(changed, _following(kept, changed))
             except StaleRecord:

@@ -27,7 +27,7 @@ DAYS = 7
 AT_ONCE = 100
 CANCELLED_AT_ONCE = 150
 GONE = "it answered 410 Gone"
-STOPPED = "a delivery is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
+STOPPED = "{} is exhausted, and the endpoint is ordered: retry or cancel it, then enable the endpoint"
 FAILING = "nothing was delivered to it for too long"
 EXHAUSTED = "its schedule is over"
 _TOLD_BY: Mapping[str, str] = MappingProxyType(
@@ -126,7 +126,8 @@ class Health:
         match kind:
             case "gone" | "stopped":
                 halted = ("set", rediskeys.endpoint(endpoint.id), "halted")
-                self._disable(told, GONE if kind == "gone" else STOPPED, halted)
+                stopped = STOPPED.format(delivery_id(note["event"], endpoint.id))
+                self._disable(told, GONE if kind == "gone" else stopped, halted)
             case "exhausted":
                 self._tell_exhausted(told, note)
             case "recovered":

@@ -31,7 +31,7 @@ _CODES: Final = {
 _DETAILS: Final = {
     404: "there is nothing at this path; /openapi.json lists what there is",
     405: "this path does not know the method; the header Allow lists those it knows",
-    413: "the body is over the limit of this path",
+    413: "the body is over the limit of this path; under /v1 that is 1 MB",
     500: "an error of our own; it has been logged",
 }
 

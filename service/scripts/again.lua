@@ -51,6 +51,7 @@ local function again(ws, ep, which, now, probe, events)
       redis.call('HDEL', K.endpoint(ep), 'probe')
     end
     place(ws, ep, now, s)
+    redis.call('PUBLISH', K.NEWS, ws .. '  ')
   end
   return made, flown, #events - made - flown
 end

@@ -135,7 +135,10 @@ local words = {
     place(ws, ep, now, s)
     redis.call('PUBLISH', K.NEWS, ws .. '  ' .. event)
   end,
-  place = function(ws, ep) place(ws, ep, now) end,
+  place = function(ws, ep)
+    place(ws, ep, now)
+    redis.call('PUBLISH', K.NEWS, ws .. '  ')
+  end,
 }
 
 redis.call('HSET', KEYS[1], 'rev', rev + 1, 'tok', token)

@@ -149,6 +149,24 @@ def test_several_forwarders_hear_of_an_event_and_deliver_it_once(service, order,
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 10
 
 
+def test_what_is_asked_for_again_or_resumed_is_news(service, order, word):
+    heard: list[Entry | None] = []
+    endpoint, _ = subscribe(service, "http://127.0.0.1:9/")
+    job = finished(service, order(), word())
+    with service.notices.following(heard.append):
+        for number, ask in enumerate(
+            (
+                lambda: service.replays.replay("default", job.last_word, endpoint.id),
+                lambda: service.endpoints.update("default", endpoint.id, {"paused": True}),
+            ),
+            start=2,
+        ):
+            ask()
+            # The first is the beginning of the listening itself.
+            assert eventually(lambda: len(heard) >= number)  # noqa: B023 - it is waited for here
+    assert not any(heard)
+
+
 def test_news_of_a_later_release_are_no_end_of_the_listening(service, order, word, told):
     service.store.client.publish(
         rediskeys.NEWS, "default  evt_1 1-1 1 prediction.completed films ep_1 1 more"

@@ -10,6 +10,7 @@ from schemas.states import DeliveryState
 from service import rediskeys
 from service.addresses import Policy
 from service.bootstrap import Service
+from service.deliveries import delivery_id
 from service.health import STOPPED
 from service.records import Endpoint
 from service.store import FORGET
@@ -164,7 +165,9 @@ def test_an_endpoint_that_stops_is_disabled_and_goes_on_with_the_same_when_it_is
     with forwarding(service, POLICY) as forwarder:
         ids = happen(service, 4)
         assert eventually(lambda: not service.endpoints.get("default", endpoint.id).enabled)
-        assert service.endpoints.get("default", endpoint.id).disabled_reason == STOPPED
+        assert service.endpoints.get("default", endpoint.id).disabled_reason == STOPPED.format(
+            delivery_id(ids[1], endpoint.id)
+        )
         assert receiver.ids() == [ids[0], ids[1], ids[1]]
         assert eventually(lambda: states(service, endpoint, ids[1:]) == {DeliveryState.HELD})
         later = happen(service)

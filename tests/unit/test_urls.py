@@ -16,6 +16,18 @@ def fault(call, value):
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://example.com:99999/", "a port from 1 to 65535"),
+        ("https://example.com:0/", "a port from 1 to 65535"),
+        (f"https://{'a' * 300}.example/", "a host of at most 253"),
+    ],
+)
+def test_what_is_wrong_with_host_or_port_is_told(url, said):
+    assert fault(check_url, url).allowed == said
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "https://example.com/a.jpg",

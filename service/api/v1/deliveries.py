@@ -94,7 +94,7 @@ def shown(row: Sent, answers: Mapping[int, str] = NO_ANSWERS) -> dict[str, Any]:
         "id": id_of(delivery.event, delivery.endpoint),
         "event": delivery.event,
         "endpoint": delivery.endpoint,
-        "job": row.job,
+        "job": row.job or None,
         "state": delivery.state.value,
         "attempt_count": delivery.attempt_count,
         "attempts": [attempt_shown(each, answers.get(each.at)) for each in delivery.attempts],

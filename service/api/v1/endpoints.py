@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.endpoints import EndpointPatchSchema, EndpointSchema, check_together
+from schemas.endpoints import EndpointPatchSchema, EndpointSchema
 from schemas.queries import PageQuery
 from schemas.replays import SampleSchema
 from schemas.rotation import RotationSchema
@@ -70,8 +70,6 @@ def change(body: dict[str, Any], endpoint_id: str) -> dict[str, Any]:
 
     What the body names is changed; the rest stays.
     """
-    kept = here().endpoints.get(caller().workspace, endpoint_id)
-    check_together({"format": kept.format, "event_types": kept.event_types, **body})
     wanted = _settings(body)
     if "enabled" in wanted:
         wanted["disabled_reason"] = "" if wanted["enabled"] else "it was disabled by request"

@@ -146,6 +146,13 @@ def complete(document: dict[str, Any]) -> None:
             field["description"] = f"{meanings[name]} {field['description']}"
     for field in schemas["EndpointPatchBody"]["properties"].values():
         field.pop("default", None)
+    # A query or a header cannot be null: what is not given has no value, and no default.
+    for path in document["paths"].values():
+        for operation in path.values():
+            for each in operation.get("parameters", ()) if isinstance(operation, dict) else ():
+                if each["schema"].get("default", "") is None:
+                    del each["schema"]["default"]
+                    each["schema"]["type"] = "string"
 
 
 def serve(app: Flask, document: Document) -> None:

@@ -109,7 +109,8 @@ class EndpointView(Strict):
     timeout = _number("Seconds for one attempt.", 15)
     retry_schedule = _many(
         _number("Seconds.", 5),
-        "The delay before each attempt; null: the service's own.",
+        "One entry for each attempt: the delay before it. The first goes out at once, whatever is said. "
+        "null: the service's own.",
         [0, 5, 300],
         null=True,
     )
@@ -271,7 +272,7 @@ class DeliveryView(Strict):
     id = _string("The delivery's id.", DELIVERY_ID)
     event = _string("The event.", EVENT_ID)
     endpoint = _string("The endpoint; a job's own `?webhook=` has one too.", ENDPOINT_ID)
-    job = _string("The job.", JOB_ID)
+    job = _string("The job; null: the event is about none.", JOB_ID, null=True)
     state = _word("Where it is.", *DELIVERY_STATES)
     attempt_count = _whole("How many attempts were begun.", 1)
     attempts = fields.List(

@@ -64,6 +64,23 @@ def test_settings_that_do_not_go_together_are_refused_over_two_requests(call, en
     assert [each["pointer"] for each in answer.json["errors"]] == ["/event_types"]
 
 
+def test_two_changes_at_once_do_not_add_up_to_what_does_not_go_together(call, service, endpoint, monkeypatch):
+    made = endpoint()
+    path = f"/v1/endpoints/{made['id']}"
+    types = ["prediction.completed", "prediction.processing"]
+
+    def get_and_meanwhile(workspace, endpoint_id):
+        monkeypatch.undo()
+        found = service.endpoints.get(workspace, endpoint_id)
+        assert call("PATCH", path, json={"event_types": types}).status_code == 200
+        return found
+
+    monkeypatch.setattr(service.endpoints, "get", get_and_meanwhile)
+    assert call("PATCH", path, json={"format": "wavespeed"}).status_code == 400
+    kept = call.get(path)
+    assert (kept["format"], kept["event_types"]) == ("standard", types)
+
+
 def test_metadata_is_replaced_whole(call, endpoint):
     made = endpoint(metadata={"team": "video", "tags": ["a", {"b": None}]})
     assert made["metadata"] == {"team": "video", "tags": ["a", {"b": None}]}
@@ -164,6 +181,7 @@ def test_an_address_that_is_never_called_is_refused_with_the_setting_that_allows
     (fault,) = answer.json["errors"]
     assert (fault["pointer"], fault["code"]) == ("/url", "blocked_address")
     assert "HOOKREEL_EGRESS_ALLOW" in fault["detail"]
+    assert fault["allowed"] == "a public address, or one in HOOKREEL_EGRESS_ALLOW"
 
 
 def test_pages_of_endpoints_stand_still_while_others_come_and_go(call, endpoint):

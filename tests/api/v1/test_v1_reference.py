@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from openapi_spec_validator import validate
 
 
 @pytest.fixture
@@ -27,6 +28,14 @@ def test_every_operation_says_what_it_does_and_every_field_what_it_is(document):
     for name, schema in document["components"]["schemas"].items():
         for field, told in schema["properties"].items():
             assert "$ref" in told or told.get("description"), f"{name}.{field}"
+
+
+def test_it_is_valid_openapi_and_no_parameter_can_be_null(document):
+    validate(document)
+    for path in document["paths"].values():
+        for operation in (each for name, each in path.items() if name != "parameters"):
+            for parameter in operation.get("parameters", ()):
+                assert "null" not in parameter["schema"].get("type", ""), parameter
 
 
 def test_a_change_of_an_endpoint_has_no_defaults(document):
