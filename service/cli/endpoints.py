@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -26,42 +27,53 @@ def endpoints() -> None:
     """Subscribers' URLs: who hears of what, how they are doing, and what they have missed."""
 
 
+_SETTINGS = (
+    click.option("--event-type", "event_types", multiple=True, help="A type to hear of; again for more."),
+    click.option(
+        "--format", metavar="FORMAT", help="How events are written: standard, wavespeed or cloudevents."
+    ),
+    click.option("--channel", "channels", multiple=True, help="Hear of this channel alone; again for more."),
+    click.option(
+        "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent along; again for more."
+    ),
+    click.option("--timeout", type=float, help="Seconds for one attempt."),
+    click.option("--retry-schedule", metavar="SECONDS,...", help="The delay before each attempt."),
+    click.option("--rate", type=float, help="At most so many deliveries a second."),
+    click.option("--on-exhausted", metavar="WHAT", help="Of an ordered endpoint: stop or skip."),
+    click.option("--input/--no-input", "include_input", default=None, help="Whether events carry the input."),
+    click.option("--description", help="To remember it by."),
+    click.option("--metadata", metavar="JSON", help="An object for your own programs."),
+)
+
+
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
 @endpoints.command()
 @click.argument("url")
-@click.option("--event-type", "event_types", multiple=True, help="A type to hear of; again for more.")
-@click.option(
-    "--format",
-    "format_",
-    metavar="FORMAT",
-    help="How events are written: standard, wavespeed or cloudevents.",
-)
-@click.option("--channel", "channels", multiple=True, help="Hear of this channel alone; again for more.")
-@click.option("--timeout", type=float, help="Seconds for one attempt.")
-@click.option("--description", help="To remember it by.")
-@click.option("--metadata", metavar="JSON", help="An object for your own programs.")
+@_settings
+@click.option("--ordered", is_flag=True, default=None, help="Strictly in order, one at a time; for good.")
+@click.option("--paused", is_flag=True, default=None, help="Hold its deliveries until it is resumed.")
 @printing.as_json
-def add(  # noqa: PLR0917 - click gives them by name
-    url: str,
-    event_types: tuple[str, ...],
-    format_: str | None,
-    channels: tuple[str, ...],
-    timeout: float | None,
-    description: str | None,
-    metadata: str | None,
-    as_json: bool,
-) -> None:
+def add(as_json: bool, **given: Any) -> None:
     """Have events sent to URL from now on, and print the secret that they are signed with."""
-    given = {
-        "url": url,
-        "event_types": list(event_types) or None,
-        "format": format_,
-        "channels": list(channels) or None,
-        "timeout": timeout,
-        "description": description,
-        "metadata": metadata and _json(metadata),
-    }
-    body = {name: value for name, value in given.items() if value is not None}
-    printing.facts(connect().call("POST", "/v1/endpoints", json=body), as_json=as_json)
+    printing.facts(connect().call("POST", "/v1/endpoints", json=_body(given)), as_json=as_json)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--url", help="Where events are sent to.")
+@_settings
+@printing.as_json
+def update(endpoint_id: str, as_json: bool, **given: Any) -> None:
+    """Change what is named of an endpoint."""
+    body = _body(given)
+    if not body:
+        raise click.UsageError("say what to change")
+    _print(endpoint_id, "PATCH", "", body, as_json=as_json)
 
 
 @endpoints.command("list")
@@ -183,8 +195,41 @@ def _replay(endpoint_id: str, path: str, body: dict[str, Any], *, wait: bool, as
     printing.facts(replays.ended(client, begun) if wait else begun, as_json=as_json)
 
 
+def _body(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, as the API takes it."""
+    body = {name: value for name, value in given.items() if value not in {None, ()}}
+    for name, read in _READ.items():
+        if name in body:
+            body[name] = read(body[name])
+    return body
+
+
+def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    pairs = [line.partition(":") for line in lines]
+    if not all(colon for _, colon, _ in pairs):
+        # What follows a colon may be a credential, so the line is not repeated.
+        raise click.BadParameter("has no colon; NAME:VALUE", param_hint="--header")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _schedule(text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of seconds", param_hint="--retry-schedule") from None
+
+
 def _json(text: str) -> Any:
     try:
         return documents.read(text.encode("utf-8", "replace"))
     except ValidationError as error:
         raise click.BadParameter(error.messages[0], param_hint="--metadata") from None
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "event_types": list,
+    "channels": list,
+    "headers": _headers,
+    "retry_schedule": _schedule,
+    "metadata": _json,
+}

@@ -39,6 +39,45 @@ def test_events_can_be_asked_for_as_cloudevents_and_metadata_kept(shell):
     assert (made["format"], made["metadata"]) == ("cloudevents", {"team": "video"})
 
 
+def test_every_setting_can_be_given_and_changed(shell):
+    (made,) = shell.json(
+        *("endpoints", "add", "https://example.com/hooks", "--ordered", "--paused", "--rate", "5"),
+        *("--header", "X-Team: video", "--header", "Authorization:Bearer a:b", "--retry-schedule", "0,2.5"),
+        *("--on-exhausted", "skip", "--no-input"),
+    )
+    assert (made["ordered"], made["paused"], made["rate"], made["on_exhausted"]) == (True, True, 5, "skip")
+    assert made["headers"] == {"X-Team": "video", "Authorization": "Bearer a:b"}
+    assert (made["retry_schedule"], made["include_input"]) == ([0, 2.5], False)
+    changes = ("--url", "https://example.com/new", "--input", "--rate", "7", "--channel", "eu")
+    (changed,) = shell.json("endpoints", "update", made["id"], *changes)
+    del made["secret"]
+    assert changed == {
+        **made,
+        "url": "https://example.com/new",
+        "include_input": True,
+        "rate": 7,
+        "channels": ["eu"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "say what to change"),
+        (("--retry-schedule", "0,soon"), "'0,soon' is no list of seconds"),
+        (("--header", "Bearer hidden"), "has no colon"),
+        (("--header", "a: hidden\x7f"), "headers.a: is empty or holds more than visible ASCII"),
+        (("--rate", "0"), "rate: "),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_in_words(shell, given, said):
+    (made,) = shell.json("endpoints", "add", "https://example.com/hooks")
+    result = shell("endpoints", "update", made["id"], *given)
+    assert result.exit_code != 0
+    assert said in result.stderr
+    assert "hidden" not in result.stderr
+
+
 @pytest.mark.parametrize("text", ["{", "team=video", '{"a": NaN}', ""])
 def test_metadata_that_is_no_json_is_refused(shell, text):
     result = shell("endpoints", "add", "https://example.com/hooks", "--metadata", text)
