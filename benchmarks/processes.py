@@ -141,4 +141,5 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(condition)
+        # Other processes' states: there is nothing here to wait on.
         time.sleep(TICK)

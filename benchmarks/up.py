@@ -127,6 +127,7 @@ def submitting() -> list[Figure]:
 def idle() -> list[Figure]:
     """Nothing to do, with the sandbox: CPU, and memory without and with what processes share divided."""
     with up() as running:
+        # What a start leaves to do is not idleness; then the time itself is what is measured.
         time.sleep(SETTLING)
         family = running.family()
         begun, used = time.monotonic(), sum(map(cpu, family))

@@ -125,6 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     def _take(self, post: Post) -> None:
         with self.server.lock:
             self.server.posts.append(post)
+        # A vendor that takes its time is what the row is about.
         time.sleep(self.server.delay)
         url = f"{self.server.url}/api/v3/predictions/{post.task}/result"
         told = prediction_object(id=post.task, model="", status="created", created_at=time.time(), url=url)

@@ -47,6 +47,7 @@ class Told(fields.Field[Any]):
         return self._read(value)
 
     def _read(self, value: Any) -> Any:
+        # marshmallow's Field makes no abstract class of this one; each kind of field reads in its own way.
         raise NotImplementedError
 
     def _bad(self, fault: str, code: str, joint: str = "; ") -> ValidationError:

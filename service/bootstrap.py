@@ -304,6 +304,7 @@ def insist_on_durability(service: Service) -> None:
 
 def _insist_later(service: Service) -> None:
     while True:
+        # A store that is away tells nobody when it is back.
         time.sleep(ASK_AGAIN)
         try:
             service.durability()

@@ -119,6 +119,7 @@ def _subscribed(who: Contender, to: Receiver) -> None:
             sys.exit(f"Error: nothing came in {SUBSCRIBED_WITHIN} s")
         sent = send(who.address, 1, who.publish(1))
         print(f"an event was answered with {next(iter(sent.values())).status}", file=sys.stderr, flush=True)
+        # The other server is told of the subscription by hand, and cannot say when it has it.
         time.sleep(ASK_AGAIN)
     to.take()
 

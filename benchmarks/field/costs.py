@@ -77,6 +77,7 @@ def idle(scale: Scale) -> Told:
     with receiver(ENDPOINTS) as to, place() as at:
         subscribe(at, to, range(ENDPOINTS))
         with forwarders(at) as (worker,):
+            # What a start leaves to do is not idleness; then the time itself is what is measured.
             time.sleep(SETTLING)
             begun, used = time.monotonic(), cpu(worker)
             time.sleep(scale.idle)

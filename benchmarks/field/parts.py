@@ -78,9 +78,11 @@ class Receiver:
         while time.monotonic() - since < PATIENCE:
             before, known = known, self.count()
             if known >= count:
+                # What comes twice comes later, and nothing announces it.
                 time.sleep(STRAGGLERS)
                 return
             since = time.monotonic() if known != before else since
+            # The receiver is a process of its own, and to be woken for each event would cost it.
             time.sleep(LOOK)
 
 

@@ -63,6 +63,7 @@ def _fsync(file: Path) -> Figure:
             written.write(bytes(FSYNC_BYTES))
             os.fdatasync(written.fileno())
             took.append(time.monotonic_ns() - begun)
+            # As often as events come.
             time.sleep(1 / AT)
     spread = Spread.of(took)
     detail = f"p50 {spread.p50:.3g} ms, {FSYNC_BYTES} bytes each"

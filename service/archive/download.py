@@ -141,6 +141,9 @@ class _Body:
 
     def write(self, data: bytes) -> int | None:
         """A part of the body. Any number but its length makes libcurl give up."""
+        self.size += len(data)
+        if self.size > self._most_bytes:
+            return -1
         self._parts.append(data)
         self._gathered += len(data)
         if self._gathered < BLOCK:
@@ -151,14 +154,13 @@ class _Body:
             # Raised in here it would be printed and lost.
             self.trouble = error
             return -1
-        return None if self.size <= self._most_bytes else -1
+        return None
 
     def flush(self) -> None:
         """Write what is gathered. Raises OSError."""
         block = memoryview(b"".join(self._parts))
         self._parts.clear()
         self._gathered = 0
-        self.size += len(block)
         self.digest.update(block)
         while block:
             block = block[self._target.write(block) :]

@@ -54,6 +54,7 @@ def stop(replay_id: str, as_json: bool) -> None:
 def ended(client: Client, replay: dict[str, Any]) -> dict[str, Any]:
     """The replay when it has ended."""
     while replay["state"] == "running":
+        # The API has progress to read, and no news of it.
         time.sleep(LOOK_EVERY)
         replay = client.call("GET", _path(replay["id"]))
     return replay

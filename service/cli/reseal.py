@@ -53,4 +53,5 @@ def _wait(resealer: Resealer, seconds: float) -> None:
     """Those that end without a word are alive by their beats for a while."""
     deadline = time.monotonic() + seconds
     while resealer.behind() and time.monotonic() < deadline:
+        # They tell by their beats, which come no sooner.
         time.sleep(0.5)
