@@ -32,11 +32,12 @@ class Archiving(Ledger):
 
         Raises `NotFound`.
         """
-        claimed: list[Job] = []
+        claims = 0
 
         def decide(job: Job) -> Decision | None:
+            nonlocal claims
             # A claim that somebody else's overtook is none.
-            claimed.clear()
+            claims = 0
             now = self.context.time()
             due = self.store.fetch("ZSCORE", rediskeys.ARCHIVE, job_id)
             if due is None or float(due) > now:
@@ -46,15 +47,15 @@ class Archiving(Ledger):
             if now > job.ended_at + KEPT_BY_THE_VENDOR_MS:
                 return self._given_up(job, "not archived: the vendor keeps files for 7 days")
             begun = replace(job, copies=job.copies + 1)
-            claimed.append(begun)
+            claims = begun.copies
             ops = (
                 ("ZADD", rediskeys.ARCHIVE, now + CLAIM_MS, job.id),
                 ("HSET", rediskeys.ARCHIVING, job.id, incarnation),
             )
             return Decision(begun, ops)
 
-        self._change(job_id, decide)
-        return claimed[-1] if claimed else None
+        job = self._change(job_id, decide)
+        return job if claims else None
 
     def due_copy(self) -> str | None:
         """A job whose outputs may be copied now: any of the first, since others ask at the same time."""
@@ -64,7 +65,9 @@ class Archiving(Ledger):
 
     def still_copying(self, claimed: Job) -> bool:
         """Whether the claim holds: nobody has freed it, and the job was not deleted. Raises `NotFound`."""
-        return _holds(self.get(claimed.id), claimed)
+        rev = self.store.fetch("HGET", rediskeys.job(claimed.id), "rev")
+        unmoved = rev is not None and int(rev) == claimed.rev
+        return unmoved or _holds(self.get(claimed.id), claimed)
 
     def copied(self, claimed: Job, files: tuple[File, ...]) -> Job:
         """Every output that can be copied is: the links and the event that tells of them."""
@@ -74,7 +77,7 @@ class Archiving(Ledger):
                 return _late(job, claimed)
             return self._archived(replace(job, files=files))
 
-        return self._change(claimed.id, decide)
+        return self._change(claimed.id, decide, claimed)
 
     def not_copied(self, claimed: Job, files: tuple[File, ...], why: str, *, again: bool, now: bool) -> Job:
         """Something is missing, all but ``files``: tried ``again`` later, or at once; else never."""
@@ -90,7 +93,7 @@ class Archiving(Ledger):
                 kept = kept.noting(self.context.clock(), line)
             return Decision(kept, (*_released(job), ("ZADD", rediskeys.ARCHIVE, due, job.id)))
 
-        return self._change(claimed.id, decide)
+        return self._change(claimed.id, decide, claimed)
 
     def copier_gone(self, incarnation: str) -> None:
         """Free every claim of a process that is gone: its jobs are due again at once."""

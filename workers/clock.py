@@ -35,7 +35,8 @@ SEARCH_EVERY = 4.0
 PROBE_EVERY = 10.0
 LONGEST_PROBE_WAIT = 300.0
 DUE_AT_ONCE = 200
-MOST_COPY_BELLS = 16
+MOST_COPY_BELLS = 8
+"""As many as one worker copies at once: who is free takes them, and more are rung at the next pass."""
 RECALL_EVERY = 300.0
 RECALL_AT_ONCE = 50
 CONCERNS = MappingProxyType({LOOK_UP: JobState.PROCESSING, DECIDE: JobState.UNCERTAIN})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
 
 from service.archive.archivist import Archivist
 from service.archive.download import Downloads
@@ -35,6 +37,8 @@ LOOK_FOR_STOP = 1
 """Seconds for which the loop waits for an entry. RQ strands an entry that a signal interrupts while it is
 taken, so a stop is only looked for in between."""
 
+BEAT_EVERY = 10.0
+"""Seconds between what RQ is told of the worker itself; it forgets one that says nothing for 8 minutes."""
 
 COPIES_AT_ONCE = 8
 """Downloads of one process: each may take minutes, and all together the line."""
@@ -99,6 +103,8 @@ class ThreadedWorker(SimpleWorker):
     death_penalty_class = NoDeathPenalty
 
     def __init__(self, *args: Any, concurrency: int, **kwargs: Any) -> None:
+        self._running: set[str] = set()
+        self._next_beat = 0.0
         super().__init__(*args, **kwargs)
         self._free = threading.Semaphore(concurrency)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="task")
@@ -117,8 +123,31 @@ class ThreadedWorker(SimpleWorker):
                 self._free.release()
         return taken
 
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ's own, and the state, now and then.
+
+        RQ says four times for each task that the worker lives, by three writes each, and waits for the disk
+        every time before it takes the next.
+        """
+        if timeout is None and time.monotonic() < self._next_beat:
+            return
+        self._next_beat = time.monotonic() + BEAT_EVERY
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with self.connection.pipeline() as beat:
+            super().heartbeat(timeout, beat)
+            super().set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, beat)
+            beat.execute()
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """Idle is told by the heartbeat: RQ would say so whenever it looks for the next task."""
+        if state != WorkerStatus.IDLE:
+            super().set_state(state, pipeline)
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """In one of the threads; returns at once."""
+        self._running.add(job.id)
         self._threads.submit(self._execute, job, queue)
 
     def _execute(self, job: Job, queue: Queue) -> None:
@@ -127,6 +156,7 @@ class ThreadedWorker(SimpleWorker):
         except Exception:
             logging.getLogger(__name__).exception("task.bookkeeping_failed", extra={"task": job.id})
         finally:
+            self._running.discard(job.id)
             self._free.release()
 
     def _install_signal_handlers(self) -> None:

@@ -37,9 +37,11 @@ class Directory:
         folder = self.root / job_id
         path = folder / f".{secrets.token_hex(8)}{_PART}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(f".*{_PART}"):
-                leftover.unlink(missing_ok=True)
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                for leftover in folder.glob(f".*{_PART}"):
+                    leftover.unlink(missing_ok=True)
             with _Draft(path, "x") as file:
                 yield file
         except OSError as error:

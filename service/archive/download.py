@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import BinaryIO
 
 import pycurl
 
-from service.addresses import Policy
+from service.addresses import Guard, Policy
 
 MOST_BYTES = 1_000_000_000
 LONGEST = 1800.0
@@ -56,6 +57,7 @@ class Downloads:
     stopping: Callable[[], bool] = bool
     most_bytes: int = MOST_BYTES
     stalled_for: int = STALLED_FOR
+    _own: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
 
     def fetch(self, url: str, target: BinaryIO, seconds: float = LONGEST) -> Fetched:
         """Write the file at ``url`` to ``target``, in at most ``seconds``.
@@ -63,29 +65,40 @@ class Downloads:
         Raises `Unfetched` unless it came whole, with status 200, and its length was known; OSError when it
         cannot be written.
         """
-        curl, guard, body = pycurl.Curl(), self.policy.guard(), _Body(target, self.most_bytes)
+        line = self._line()
+        curl, guard, body = line.curl, line.guard, _Body(target, self.most_bytes, line.block)
+        schemes = pycurl.PROTO_HTTPS if url.startswith("https:") else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+        guard.reset(plain=False)
         try:
-            self._set_up(curl, url, seconds)
-            curl.setopt(pycurl.OPENSOCKETFUNCTION, guard.open_socket)
-            curl.setopt(pycurl.WRITEFUNCTION, body.write)
-            curl.setopt(pycurl.HEADERFUNCTION, body.header)
+            for option, value in (
+                (pycurl.URL, url.encode()),
+                (pycurl.PROTOCOLS, schemes),
+                (pycurl.REDIR_PROTOCOLS, schemes),
+                (pycurl.TIMEOUT_MS, max(1, int(seconds * 1000))),
+                (pycurl.WRITEFUNCTION, body.write),
+                (pycurl.HEADERFUNCTION, body.header),
+            ):
+                curl.setopt(option, value)
             curl.perform()
             body.flush()
             _check(curl, body)
             return Fetched(body.size, body.digest.hexdigest(), _type(curl.getinfo(pycurl.CONTENT_TYPE)))
         except pycurl.error as error:
             raise self._told(error, guard.refusal, curl, body) from None
-        finally:
-            curl.close()
 
-    def _set_up(self, curl: pycurl.Curl, url: str, seconds: float) -> None:
-        schemes = pycurl.PROTO_HTTPS if url.startswith("https:") else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+    def _line(self) -> _Line:
+        """The thread's own: an origin's connection, and for https its handshake, serve the next file, too."""
+        if not hasattr(self._own, "line"):
+            made = self._own.line = _Line(pycurl.Curl(), self.policy.guard(), memoryview(bytearray(BLOCK)))
+            self._set_up(made)
+        line: _Line = self._own.line
+        return line
+
+    def _set_up(self, line: _Line) -> None:
         for option, value in (
-            (pycurl.URL, url.encode()),
+            (pycurl.OPENSOCKETFUNCTION, line.guard.open_socket),
             (pycurl.NOSIGNAL, 1),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.PROTOCOLS, schemes),
-            (pycurl.REDIR_PROTOCOLS, schemes),
             (pycurl.FOLLOWLOCATION, 1),
             (pycurl.MAXREDIRS, _REDIRECTS),
             (pycurl.PROXY, ""),
@@ -95,14 +108,13 @@ class Downloads:
             (pycurl.FAILONERROR, 1),
             (pycurl.MAXFILESIZE_LARGE, self.most_bytes),
             (pycurl.CONNECTTIMEOUT, CONNECT),
-            (pycurl.TIMEOUT_MS, max(1, int(seconds * 1000))),
             (pycurl.LOW_SPEED_LIMIT, STALLED_BELOW),
             (pycurl.LOW_SPEED_TIME, self.stalled_for),
             (pycurl.BUFFERSIZE, BLOCK),
             (pycurl.NOPROGRESS, 0),
             (pycurl.XFERINFOFUNCTION, lambda *_: int(self.stopping())),
         ):
-            curl.setopt(option, value)
+            line.curl.setopt(option, value)
 
     def _told(self, error: pycurl.error, refusal: str | None, curl: pycurl.Curl, body: _Body) -> Exception:
         """The error behind libcurl's."""
@@ -118,17 +130,26 @@ class Downloads:
         return Unfetched(refusal or message)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """What one thread downloads with. ``block``: BLOCK bytes, in which it gathers what comes."""
+
+    curl: pycurl.Curl
+    guard: Guard
+    block: memoryview
+
+
 class _Body:
     """What comes, on its way to the file: gathered into blocks, since libcurl gives 16 kB at a time."""
 
-    def __init__(self, target: BinaryIO, most_bytes: int) -> None:
+    def __init__(self, target: BinaryIO, most_bytes: int, block: memoryview) -> None:
         self.size = 0
         self.digest = hashlib.sha256()
         self.framed = False
         self.trouble: OSError | None = None
         self._target = target
         self._most_bytes = most_bytes
-        self._parts: list[bytes] = []
+        self._block = block
         self._gathered = 0
 
     def header(self, line: bytes) -> None:
@@ -144,26 +165,24 @@ class _Body:
         self.size += len(data)
         if self.size > self._most_bytes:
             return -1
-        self._parts.append(data)
-        self._gathered += len(data)
-        if self._gathered < BLOCK:
-            return None
         try:
-            self.flush()
+            if self._gathered + len(data) > len(self._block):
+                self.flush()
         except OSError as error:
             # Raised in here it would be printed and lost.
             self.trouble = error
             return -1
+        begun, self._gathered = self._gathered, self._gathered + len(data)
+        self._block[begun : self._gathered] = data
         return None
 
     def flush(self) -> None:
         """Write what is gathered. Raises OSError."""
-        block = memoryview(b"".join(self._parts))
-        self._parts.clear()
+        rest = self._block[: self._gathered]
         self._gathered = 0
-        self.digest.update(block)
-        while block:
-            block = block[self._target.write(block) :]
+        self.digest.update(rest)
+        while rest:
+            rest = rest[self._target.write(rest) :]
 
 
 def _check(curl: pycurl.Curl, body: _Body) -> None:

@@ -26,6 +26,8 @@ class Answer:
     endless: bool = False
     pause: float = 0.0
     location: str = ""
+    stays: bool = False
+    """The connection stays open for the next GET."""
 
 
 class Origin(ThreadingHTTPServer):
@@ -37,6 +39,7 @@ class Origin(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.plan: dict[str, list[Answer]] = {}
         self.gets: list[str] = []
+        self.connections = 0
         self.let_go = threading.Event()
         """Set when the test is over: whoever pauses goes on."""
 
@@ -54,11 +57,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Origin
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
     def do_GET(self) -> None:
         self.server.gets.append(self.path)
         answers = self.server.plan.get(self.path, [Answer(404)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.close_connection = True
+        self.close_connection = not answer.stays
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._head(answer)
             self._body(answer)

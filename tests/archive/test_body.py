@@ -8,7 +8,7 @@ from service.archive.download import BLOCK, _Body
 
 
 def test_a_body_is_given_up_at_the_byte_that_is_too_much_and_not_a_block_later():
-    body = _Body(BytesIO(), most_bytes=10)
+    body = _Body(BytesIO(), 10, memoryview(bytearray(BLOCK)))
     assert BLOCK > 10
     assert body.write(b"0123456789") is None
     assert body.write(b"x") == -1

@@ -112,4 +112,5 @@ def test_slow_downloads_take_no_place_of_a_submission(
         service.doorbells.ring(["f" * 32])
         assert eventually(lambda: service.doorbells.queue.count == 0)
         assert service.store.client.hlen(rediskeys.ARCHIVING) == COPIES_AT_ONCE
+        clock.tick()
         assert service.doorbells.copies_waiting() == 2

@@ -14,7 +14,7 @@ from service.acceptance import Order
 from service.bootstrap import Service
 from service.queue import DECIDE, LOOK_UP, SUBMIT
 from workers import tasks
-from workers.worker import ClosedJob, StoppableQueue
+from workers.worker import ClosedJob, StoppableQueue, make
 
 Orders = Callable[..., Order]
 
@@ -56,3 +56,20 @@ def test_an_entry_that_cannot_be_read_is_dropped_and_the_next_one_is_taken(
     assert entry.id == f"submit-{'2' * 32}"
     assert client.lrange(queue.intermediate_queue.key, 0, -1) == [entry.id.encode()]
     assert client.exists(f"rq:job:submit-{'1' * 32}") == 0
+
+
+def test_a_worker_does_not_wait_for_the_disk_before_each_task_to_say_that_it_lives(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "hands", [])
+    worker = make(service)[0]
+    service.doorbells.ring([f"{each:032}" for each in range(20)])
+    client = service.store.client
+    with client.monitor() as seen:
+        assert worker.work(max_jobs=20)
+        worker.finish()
+        client.echo("done")
+        commands = list(iter(lambda: seen.next_command()["command"], "ECHO done"))
+    beats = [each for each in commands if each.startswith(f"EXPIRE {worker.key} {worker.worker_ttl + 60}")]
+    assert len(beats) <= 2
+    assert client.llen("rq:queue:vendor") == 0
