@@ -12,14 +12,14 @@ from xml.sax.saxutils import escape
 
 from benchmarks.field.hookreel import NAME
 from benchmarks.field.rates import AT, PUBLISHED, SUSTAINED_P95
-from benchmarks.field.rivals import DIRECT, TASKS, THREADS
+from benchmarks.field.rivals import DIRECT, RELAY, TASKS, THREADS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "field.json"
 SVG = ROOT / "docs" / "field.svg"
 
 WIDTH, HEIGHT = 920, 668
-COLOURS = {DIRECT: "#8c959f", NAME: "#0969da", THREADS: "#bf8700", TASKS: "#cf222e"}
+COLOURS = {DIRECT: "#8c959f", RELAY: "#1a7f37", NAME: "#0969da", THREADS: "#bf8700", TASKS: "#cf222e"}
 NOTES = {THREADS: " (keeps nothing on disk)"}
 INK, PALE, RULE = "#1f2328", "#59636e", "#d1d9e0"
 STYLE = "font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:12px"
@@ -123,7 +123,7 @@ def latencies(points: Points) -> Iterator[str]:
 
 def _place(who: str) -> float:
     """Across a group, from 0 to 1."""
-    return 0.12 + list(COLOURS).index(who) * 0.2
+    return 0.1 + list(COLOURS).index(who) * 0.17
 
 
 def _range(panel: Panel, x: float, point: dict[str, Any]) -> Iterator[str]:

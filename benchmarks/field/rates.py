@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.field.books import Run, Spread
 from benchmarks.field.hookreel import NAME, Hookreel, hookreel, subscribe
 from benchmarks.field.parts import Contender, Receiver, receiver, run
-from benchmarks.field.rivals import TASKS, THREADS, direct, posts, templated, usual
+from benchmarks.field.rivals import RELAY, TASKS, THREADS, direct, posts, templated, usual
 from benchmarks.field.told import LATE, Point, Scale, Told
 from benchmarks.figures import Figure
 
@@ -42,14 +42,15 @@ def _ready(scale: Scale) -> Iterator[tuple[Receiver, Hookreel]]:
 
 
 def rates(scale: Scale) -> Told:
-    """Hookreel and a direct POST by turns, fan-out 1."""
+    """A direct POST, the least that can stand between, and Hookreel, by turns, fan-out 1."""
     told = Told()
-    with _ready(scale) as (to, ours):
+    with _ready(scale) as (to, ours), usual(RELAY, [to.url(0)]) as relay:
         bare = direct(to, lambda count: posts(ours.at.service, count, PATH))
+        run(relay, to, 100, scale.seconds / 8)
         for rate in scale.rates:
-            pairs = _by_turns(told, (bare, ours.contender), to, rate, scale)
+            runs = _by_turns(told, (bare, relay, ours.contender), to, rate, scale)
             if rate == AT:
-                told.figures += _bounds(*pairs)
+                told.figures += _bounds(*runs)
                 told.figures.append(_fsync(ours.at.directory / "probe"))
     return told
 
@@ -71,7 +72,7 @@ def _fsync(file: Path) -> Figure:
 
 
 def _by_turns(
-    told: Told, contenders: tuple[Contender, Contender], to: Receiver, rate: int, scale: Scale
+    told: Told, contenders: tuple[Contender, ...], to: Receiver, rate: int, scale: Scale
 ) -> list[tuple[Run, ...]]:
     """The runs of each."""
     rounds = [[run(who, to, rate, scale.seconds) for who in contenders] for _ in range(scale.rounds)]
@@ -97,12 +98,18 @@ def _delivered(name: str, rate: float, runs: tuple[Run, ...]) -> Figure:
     return Figure("rates", what, 100 * once / wanted, "%", ">=", 100, detail)
 
 
-def _bounds(bare: tuple[Run, ...], through: tuple[Run, ...]) -> Iterator[Figure]:
-    times = statistics.median(b.latency.p95 / a.latency.p95 for a, b in zip(bare, through, strict=True))
-    yield Figure("rates", f"{NAME}, {AT} events/s: of a direct POST's p95", times, "x", "<=", OF_DIRECT)
+def _bounds(bare: tuple[Run, ...], least: tuple[Run, ...], through: tuple[Run, ...]) -> Iterator[Figure]:
+    what = f"{AT} events/s: of a direct POST's p95"
+    yield Figure("rates", f"{NAME}, {what}", _times(bare, through), "x", "<=", OF_DIRECT)
+    detail = "no signature, no claim, no record of the delivery: one write, then the POST"
+    yield Figure("rates", f"{RELAY}, {what}", _times(bare, least), "x", detail=detail)
     yield _delivered(NAME, AT, through)
     for who, p95 in PUBLISHED.items():
         yield Figure("rates", f"{who}, {AT} events/s: p95", p95, "ms", detail="published by its makers")
+
+
+def _times(of: tuple[Run, ...], runs: tuple[Run, ...]) -> float:
+    return statistics.median(b.latency.p95 / a.latency.p95 for a, b in zip(of, runs, strict=True))
 
 
 def highest(scale: Scale) -> Told:

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from benchmarks import corpus, load
 from benchmarks.callers import free_port
 from benchmarks.field.parts import JOBS_ID, Contender, Event, Receiver
+from benchmarks.field.usual import NEWS
 from benchmarks.processes import listens, place, process, wait_until
 from service.bootstrap import Service
 
-THREADS, TASKS, DIRECT = "thread pool", "RQ tasks", "direct POST"
-USUAL = {THREADS: "threads", TASKS: "tasks"}
+THREADS, TASKS, RELAY, DIRECT = "thread pool", "RQ tasks", "bare relay", "direct POST"
+USUAL = {THREADS: "threads", TASKS: "tasks", RELAY: "relay"}
 MOST = {THREADS: 5000, TASKS: 600}
 """Deliveries of one run."""
 ID_IN_TEMPLATE = "{id}"
@@ -41,10 +42,12 @@ def usual(name: str, urls: list[str]) -> Iterator[Contender]:
     with place() as at, process([*module, way, str(port), *urls], at, way), ExitStack() as stack:
         if name == TASKS:
             stack.enter_context(process([*module, "work"], at, "work"))
+        if name == RELAY:
+            stack.enter_context(process([*module, "forward", *urls], at, "forward"))
+            wait_until(lambda: bool(at.service.store.client.pubsub_numsub(NEWS)[0][1]))
         wait_until(lambda: listens(port))
-        yield Contender(
-            name, ("127.0.0.1", port), lambda count: posts(at.service, count, "/publish"), MOST[name]
-        )
+        most = MOST.get(name, Contender.most)
+        yield Contender(name, ("127.0.0.1", port), lambda count: posts(at.service, count, "/publish"), most)
 
 
 def templated(url: str, headers: Mapping[str, str], template: str) -> Callable[[int], list[Event]]:
