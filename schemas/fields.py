@@ -22,7 +22,7 @@ class Strict(Schema):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        names = ", ".join(self.load_fields)
+        names = ", ".join(self.load_fields) or "none is"
         unknown = Complaint(f"is not a known field; {names}", code="unknown", allowed=names)
         shape = Complaint("the body is not a JSON object", code="type", allowed="a JSON object")
         self.error_messages = {**self.error_messages, "unknown": unknown, "type": shape}

@@ -42,6 +42,10 @@ class PageQuery(Strict):
     cursor = Text(least=1, most=256, pattern=r"[A-Za-z0-9_.:~=-]*", load_default=None)
 
 
+class NoQuery(Strict):
+    """Of a path that takes no parameter."""
+
+
 class DeliveriesQuery(PageQuery):
     """The filters of ``GET /v1/deliveries``; None: any."""
 

@@ -165,7 +165,7 @@ def options(directory: Path, path: Path, *, truncated: bool) -> list[str]:
         "aof-load-truncated": "yes" if truncated else "no",
         "maxmemory": min(_GIGABYTE, _memory() // 2),
         "maxmemory-policy": "noeviction",
-        # What is large is compressed already: LZF would make nothing smaller and a rewrite half as long again.
+        # What is large is compressed already: this would only make a rewrite half as long again.
         "rdbcompression": "no",
         "hash-max-listpack-entries": 64,
         "hash-max-listpack-value": 512,

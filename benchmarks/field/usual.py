@@ -5,8 +5,8 @@ threads, whose waiting events are lost with the process; or ``tasks``: one RQ ta
 store at ``REDIS_URL``, run by one `SimpleWorker` (``python -m benchmarks.field.usual work``).
 
 And the least that can stand between: ``relay`` keeps the event by one write, as a bare WSGI app, and
-``python -m benchmarks.field.usual forward URL`` sends what it hears of by libcurl, one after the other, without
-a signature, a claim or a record of what became of it.
+``python -m benchmarks.field.usual forward URL`` sends what it hears of by libcurl, one after the other,
+without a signature, a claim or a record of what became of it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def relay() -> Callable[[dict[str, Any], Callable[..., object]], Iterable[bytes]
     def publish(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         with client.pipeline(transaction=True) as pipe:
-            pipe.set(f"relay:{os.urandom(16).hex()}", body).publish(NEWS, body).execute()
+            pipe.set(f"relay:{os.urandom(16).hex()}", body)
+            pipe.publish(NEWS, body)
+            pipe.execute()
         start("200 OK", [("content-type", "application/json"), ("content-length", "13")])
         return [b'{"code": 200}']
 

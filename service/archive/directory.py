@@ -37,11 +37,7 @@ class Directory:
         folder = self.root / job_id
         path = folder / f".{secrets.token_hex(8)}{_PART}"
         try:
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                for leftover in folder.glob(f".*{_PART}"):
-                    leftover.unlink(missing_ok=True)
+            self._prepare(folder)
             with _Draft(path, "x") as file:
                 yield file
         except OSError as error:
@@ -51,6 +47,18 @@ class Directory:
                 path.unlink()
             with suppress(OSError):  # something is in it, or it was never made
                 folder.rmdir()
+
+    def _prepare(self, folder: Path) -> None:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            for leftover in folder.glob(f".*{_PART}"):
+                leftover.unlink(missing_ok=True)
+        except FileNotFoundError:
+            new = [each for each in (self.root, *self.root.parents) if not each.exists()]
+            folder.mkdir(parents=True)
+            for each in new:
+                _sync(each.parent)
 
     def keep(self, draft: BinaryIO, job_id: str, name: str, content_type: str, sha256: str) -> None:  # noqa: ARG002 - a bucket wants to know
         """Make the draft the job's file ``name``; it is on disk then. Raises `Unavailable`."""

@@ -52,7 +52,7 @@ def create(workspace: str, name: str, operator: bool, as_json: bool) -> None:
 def list_keys(as_json: bool) -> None:
     """List API keys, newest first."""
     store = _on_store()
-    rows = connect().rows("/v1/keys") if store is None else map(_shown, store.list())
+    rows = connect().call("GET", "/v1/keys")["data"] if store is None else map(_shown, store.list())
     printing.table(rows, _COLUMNS, as_json=as_json, nothing="There are no API keys.")
 
 

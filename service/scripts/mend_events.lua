@@ -109,7 +109,10 @@ if large ~= '' then
     if string.sub(found[2][i], 1, 3) == 'ep_' then tend(ws, large, seq, found[2][i], found[2][i + 1]) end
   end
   local entry = next == '0' and redis.call('HGET', K.event(large), 'entry')
-  if entry and not stands(ws, entry) then lost[1] = large end
+  if entry then
+    put = put + redis.call('ZADD', K.unfanned(ws), 'NX', seq, large)
+    if not stands(ws, entry) then lost[1] = large end
+  end
 else
   local found = redis.call('ZSCAN', K.OPEN_EVENTS, cursor, 'COUNT', count)
   next = found[1]

@@ -1,5 +1,5 @@
 -- What became of claims, in one batch. An outcome counts only under its claim's token, except that a late
--- 2xx turns a delivery that is still open into a delivered one.
+-- 2xx turns a delivery that is still open, and was never made, into a delivered one.
 -- ARGV     six per outcome: workspace, endpoint, event, token, verdict, log item and, after a line feed, the answer
 --          verdict: d delivered · rN try again in N ms · x exhausted · s as x, and an ordered endpoint stops there
 --                   g the endpoint is gone: off, and the delivery waits (a job's own: as x) · c cancelled
@@ -131,9 +131,10 @@ for i = 1, #ARGV, 6 do
       holder = ''
       judge(ws, ep, word, item)
     end
-    -- An outcome whose answer was lost is told again: it says nothing of what was asked for in between.
-    local told = item ~= '' and string.find(log, item, 1, true)
-    if mine or (open and word == 'd' and not told) then
+    -- It was delivered before, and somebody has asked for it since: a success that is told twice, or comes late from
+    -- an earlier claim, is not what was asked for.
+    local asked = string.find(log, '%[%d+,2%d%d,')
+    if mine or (open and word == 'd' and not asked) then
       applied = applied + 1
       local words = writes[key] or {}
       writes[key] = words

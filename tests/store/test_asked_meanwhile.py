@@ -24,6 +24,19 @@ def test_an_outcome_that_is_told_twice_is_not_that_of_a_replay_in_between(servic
     assert claim(service) == [event]
 
 
+def test_a_success_that_comes_late_is_not_that_of_a_replay_after_another_success(service):
+    endpoint, _ = subscribe(service, NOWHERE)
+    (event,) = happen(service)
+    fan_out(service)
+    assert claim(service, by="forwarder-1.0") == [event]
+    record(service, endpoint, event, "b0", by="forwarder-1.0")
+    assert claim(service, by="forwarder-2.0") == [event]
+    record(service, endpoint, event, "d", "[1700000009000,200,null,12,[0,0,0,0]]", by="forwarder-2.0")
+    service.replays.replay("default", event, endpoint.id)
+    record(service, endpoint, event, "d", "[1700000000000,204,null,7,[0,0,0,0]]", by="forwarder-1.0")
+    assert claim(service, by="forwarder-2.1") == [event]
+
+
 def test_a_replay_is_sent_although_the_outcome_before_it_is_told_again(service, behind, cutter, receiver):
     endpoint, _ = subscribe(service, receiver.url)
     cutter.lose_answers(1, OUTCOMES.sha.encode())

@@ -13,7 +13,7 @@ from service.bootstrap import Service
 from service.deliveries import delivery_id
 from service.health import STOPPED
 from service.records import Endpoint
-from service.store import FORGET
+from service.store import EXPAND, FORGET
 from tests.store.crowds import (
     Gate,
     claim,
@@ -246,6 +246,23 @@ def test_whatever_index_is_deleted_the_order_is_kept_once_it_is_mended(
     pass_time(service, 1)
     assert in_turn(service, endpoint) == ids[1:]
     assert is_at_rest(service)
+
+
+def test_an_event_of_many_deliveries_keeps_the_later_ones_back_once_it_is_mended(
+    service: Service, endpoint: Endpoint
+) -> None:
+    first, second = happen(service, 2)
+    many = [f"ep_{number:022}" for number in range(600)]
+    entry = service.store.client.hget(rediskeys.event(first), "entry")
+    assert isinstance(entry, bytes)
+    service.store.run(EXPAND, ["default", first, entry, 0, *many])
+    fan_out(service, but=(first,))
+    service.store.client.delete(rediskeys.unfanned("default"))
+    mend(service)
+    assert in_turn(service, endpoint) == []
+    fan_out(service)
+    pass_time(service, 1)
+    assert in_turn(service, endpoint) == [first, second]
 
 
 def test_retries_that_lost_their_place_do_not_stand_in_a_line(service: Service) -> None:

@@ -17,6 +17,7 @@ from webargs.flaskparser import FlaskParser
 
 from schemas import documents
 from schemas.faults import flatten
+from schemas.queries import NoQuery
 from service.api import problems
 from service.api.v1.shapes import ProblemView
 from service.apikeys import ApiKey
@@ -29,6 +30,15 @@ R = TypeVar("R")
 EXTENSION: Final = "hookreel"
 MOST_BODY: Final = documents.MEGABYTE
 _SCHEME: Final = "Bearer "
+_READS_QUERY: Final = "reads_query"
+_VERBS: Final[Mapping[str, str]] = {
+    "show_all": "list",
+    "show": "get",
+    "make": "create",
+    "change": "update",
+    "remove": "delete",
+}
+"""What generated clients call a handler of that name."""
 
 
 class Parser(FlaskParser):
@@ -73,17 +83,29 @@ class Resource(flask_smorest.Blueprint):  # type: ignore[misc]  # untyped, as ab
             self.register_error_handler(error, problems.answer)
 
     def on(self, method: str, path: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-        """The handler of ``method`` on ``/v1`` + ``path``."""
-        decorate: Callable[[Callable[..., R]], Callable[..., R]] = self.route(path, methods=[method])
+        """The handler of ``method`` on ``/v1`` + ``path``; what of the query it does not take is refused."""
+
+        def decorate(handler: Callable[..., R]) -> Callable[..., R]:
+            name = f"{self.name}_{_VERBS.get(handler.__name__, handler.__name__)}".replace("-", "_")
+            if not getattr(handler, _READS_QUERY, False):
+                handler = self.arguments(NoQuery(), location="query", as_kwargs=True)(handler)
+            made: Callable[..., R] = self.route(path, methods=[method])(self.doc(operationId=name)(handler))
+            return made
+
         return decorate
 
     def takes(
         self, schema: Schema, location: str = "json", **options: Any
     ) -> Callable[[Callable[..., R]], Callable[..., R]]:
         """The handler's first argument is loaded from the request by ``schema``."""
-        decorate: Callable[[Callable[..., R]], Callable[..., R]] = self.arguments(
-            schema, location=location, **options
-        )
+        arguments = self.arguments(schema, location=location, **options)
+
+        def decorate(handler: Callable[..., R]) -> Callable[..., R]:
+            made: Callable[..., R] = arguments(handler)
+            if location == "query":
+                setattr(made, _READS_QUERY, True)
+            return made
+
         return decorate
 
     def gives(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -104,6 +106,15 @@ def test_a_bad_query_is_a_400_that_names_the_parameter(call, path, query, pointe
     (fault,) = problem(call("GET", f"{path}?{query}"), 400, "invalid_input")["errors"]
     assert fault["pointer"] == pointer
     assert fault["allowed"]
+
+
+def test_a_parameter_that_a_path_does_not_take_is_refused_everywhere(operator, app):
+    for path, operations in app.test_client().get("/openapi.json").json["paths"].items():
+        for method in operations.keys() - {"parameters"}:
+            url = re.sub("{.*?}", "1", path) + "?nonsense=1"
+            (fault,) = problem(operator(method.upper(), url, json={}), 400, "invalid_input")["errors"]
+            assert fault["pointer"] == "/nonsense", url
+            assert fault["allowed"], url
 
 
 def test_a_cursor_of_another_list_is_refused(call, endpoint):

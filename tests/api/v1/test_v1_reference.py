@@ -43,6 +43,17 @@ def test_a_change_of_an_endpoint_has_no_defaults(document):
     assert not [name for name, field in fields.items() if "default" in field]
 
 
+def test_every_operation_has_a_name_for_generated_clients(document):
+    names = [
+        operation["operationId"]
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters"
+    ]
+    assert len(set(names)) == len(names)
+    assert {"endpoints_create", "endpoints_list", "event_types_get", "jobs_delete"} < set(names)
+
+
 class Links(HTMLParser):
     def __init__(self):
         super().__init__()
