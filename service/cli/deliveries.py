@@ -74,6 +74,24 @@ def cancel(delivery_id: str, as_json: bool) -> None:
     _print(connect().call("POST", f"/v1/deliveries/{segment(delivery_id)}/cancel"), as_json=as_json)
 
 
+@deliveries.command()
+@click.argument("delivery_id", metavar="ID")
+@click.option("--attempt", type=click.IntRange(1), help="Of this attempt; else of the last.")
+@printing.as_json
+def request(delivery_id: str, attempt: int | None, as_json: bool) -> None:
+    """Show the request of an attempt, as it was sent."""
+    client, path = connect(), f"/v1/deliveries/{segment(delivery_id)}"
+    number = attempt or len(client.call("GET", path)["attempts"]) or 1
+    made = client.call("GET", f"{path}/attempts/{number}/request")
+    if as_json:
+        printing.line(made)
+        return
+    click.echo(f"{made['method']} {printing.safe(made['url'])}")
+    for name, value in made["headers"].items():
+        click.echo(printing.safe(f"{name}: {value}"))
+    click.echo(f"\n{printing.safe(made['body'])}")
+
+
 def _found(query: dict[str, Any], most: int) -> list[dict[str, Any]]:
     """A page with a filter may be short although there are more."""
     client, rows = connect(), []

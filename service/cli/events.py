@@ -1,4 +1,4 @@
-"""``hookreel events``: an event once more, without its payload, or gone."""
+"""``hookreel events``: what happened; an event once more, without its payload, or gone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ import click
 from service.cli import printing
 from service.cli.client import connect, segment
 
+_COLUMNS = {"id": "ID", "type": "TYPE", "timestamp": "TIMESTAMP", "about": "ABOUT"}
+
 
 @click.group()
 def events() -> None:
-    """Show an event, deliver it again, take its payload away."""
+    """List and show events, deliver one again, take its payload away."""
+
+
+@events.command("list")
+@click.option("--after", metavar="EVENT_ID", default="0", help="Those after this one; else from the first.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@printing.as_json
+def list_events(after: str, limit: int, as_json: bool) -> None:
+    """List events, oldest first."""
+    rows = connect().call("GET", "/v1/events", params={"after": after, "limit": limit})["data"]
+    shown = rows if as_json else [{**row, "about": row["data"].get("id")} for row in rows]
+    printing.table(shown, _COLUMNS, as_json=as_json, nothing="There are no such events.")
 
 
 @events.command()

@@ -60,6 +60,30 @@ def test_an_event_is_replayed_redacted_and_removed(shell, endpoint, exhausted):
     assert shell("events", "show", event).exit_code == 1
 
 
+def test_events_are_listed_from_where_one_left_off(shell, story):
+    first, second = story.completed(), story.completed()
+    rows = shell.json("events", "list")
+    assert [each["data"]["id"] for each in rows] == [first.id, second.id]
+    assert shell.json("events", "list", "--limit", "1") == rows[:1]
+    assert shell.json("events", "list", "--after", rows[0]["id"]) == rows[1:]
+    shown = shell("events", "list").stdout.splitlines()
+    assert shown[0].split() == ["ID", "TYPE", "TIMESTAMP", "ABOUT"]
+    assert shown[1].split() == [rows[0]["id"], "prediction.completed", rows[0]["timestamp"], first.id]
+
+
+def test_the_request_of_an_attempt_is_shown_as_it_was_sent(shell, exhausted):
+    event, given_up = exhausted
+    (request,) = shell.json("deliveries", "request", given_up)
+    assert shell.json("deliveries", "request", given_up, "--attempt", "1") == [request]
+    head, _, body = shell("deliveries", "request", given_up).stdout.partition("\n\n")
+    first, *headers = head.splitlines()
+    assert first == f"POST {URL}"
+    assert f"webhook-id: {event}" in headers
+    assert body == request["body"] + "\n"
+    result = shell("deliveries", "request", given_up, "--attempt", "2")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
 def test_what_was_given_up_is_recovered_and_its_progress_told(shell, service, endpoint, exhausted):
     words = ("endpoints", "recover", endpoint, "--since", "2020-01-01T00:00:00Z")
     (begun,) = shell.json(*words)
