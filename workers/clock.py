@@ -299,24 +299,27 @@ class Clock:
     def _prune(self, ids: list[str]) -> int:
         """Of how many something is owed. Each is removed by itself; the answers are waited for once."""
         found = dict(zip(ids, self.service.jobs.get_all(ids), strict=True))
-        calls: list[tuple[Script, list[str], list[Word]]] = []
-        for job_id, job in found.items():
-            if job is None:
-                self._forget(rediskeys.FINAL, job_id)
-                continue
-            if job.copies:
-                self._discard_later(job)
-            args: list[Word] = [job.id, job.workspace, job.rev, job.own_endpoint, *job.events]
-            calls.append((PRUNE, [rediskeys.job(job.id)], args))
+        for job_id in (each for each, job in found.items() if job is None):
+            self._forget(rediskeys.FINAL, job_id)
+        jobs = [job for job in found.values() if job is not None]
+        self._discard_later(jobs)
+        calls: list[tuple[Script, list[str], list[Word]]] = [
+            (PRUNE, [rediskeys.job(job.id)], [job.id, job.workspace, job.rev, job.own_endpoint, *job.events])
+            for job in jobs
+        ]
         return self.service.store.run_all(calls).count(0) if calls else 0
 
-    def _discard_later(self, job: Job) -> None:
-        """Noted before the record goes: nothing else would know of the job's copies then."""
-        kept_for = self.service.settings.archive_retention
-        if kept_for == math.inf and not job.deleted_at:
-            return
-        due = self.service.time() if kept_for is None else job.ended_at + int(kept_for * 1000)
-        self.service.store.write(lambda pipe: pipe.zadd(rediskeys.DISCARD, {job.id: due}, nx=True))
+    def _discard_later(self, jobs: list[Job]) -> None:
+        """Noted before the records go: nothing else would know of their copies then."""
+        kept_for, now = self.service.settings.archive_retention, self.service.time()
+        due = {}
+        for job in (each for each in jobs if each.copies):
+            if job.deleted_at or kept_for is None:
+                due[job.id] = now
+            elif kept_for != math.inf:
+                due[job.id] = job.ended_at + int(kept_for * 1000)
+        if due:
+            self.service.store.write(lambda pipe: pipe.zadd(rediskeys.DISCARD, due, nx=True))
 
 
 def _told(stop: SimpleQueue[None]) -> bool:

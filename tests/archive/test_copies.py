@@ -479,6 +479,26 @@ def test_copies_are_kept_as_long_as_the_setting_says(
     assert whole(folder) == ([f"{job.id}/0.mp4"] if kept else [])
 
 
+@pytest.mark.parametrize("retention", ["", "864000", "forever"])
+def test_copies_of_a_deleted_prediction_go_however_long_others_are_kept(
+    build, origin: Origin, folder: Path, at: Time, retention: str
+) -> None:
+    service = build(HOOKREEL_ARCHIVE_RETENTION=retention)
+    service.apikeys.create("default")
+    job, copier = completed(service, origin.film()), archivist(service)
+    copier.archive(job.id)
+    fan_out(service)
+    delete(service, job)
+    service.store.client.delete(rediskeys.DISCARD)
+    Clock(service, None, at.monotonic).prune()  # type: ignore[arg-type] # nobody's beat is asked for
+    with pytest.raises(NotFound):
+        service.jobs.get(job.id)
+    copier.archive(job.id)
+    assert service.store.client.zscore(rediskeys.DISCARD, job.id) <= at.ms()
+    copier.discard(job.id)
+    assert whole(folder) == []
+
+
 def test_copies_stay_while_the_record_stays(
     service: Service,
     complete: Complete,
