@@ -65,8 +65,8 @@ class Downloads:
         Raises `Unfetched` unless it came whole, with status 200, and its length was known; OSError when it
         cannot be written.
         """
-        line = self._line()
-        curl, guard, body = line.curl, line.guard, _Body(target, self.most_bytes, line.block)
+        handle = self._handle()
+        curl, guard, body = handle.curl, handle.guard, _Body(target, self.most_bytes, handle.block)
         schemes = pycurl.PROTO_HTTPS if url.startswith("https:") else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
         guard.reset(plain=False)
         try:
@@ -86,17 +86,18 @@ class Downloads:
         except pycurl.error as error:
             raise self._told(error, guard.refusal, curl, body) from None
 
-    def _line(self) -> _Line:
+    def _handle(self) -> _Handle:
         """The thread's own: an origin's connection, and for https its handshake, serve the next file, too."""
-        if not hasattr(self._own, "line"):
-            made = self._own.line = _Line(pycurl.Curl(), self.policy.guard(), memoryview(bytearray(BLOCK)))
-            self._set_up(made)
-        line: _Line = self._own.line
-        return line
+        found: _Handle | None = getattr(self._own, "handle", None)
+        if found is None:
+            found = _Handle(pycurl.Curl(), self.policy.guard(), memoryview(bytearray(BLOCK)))
+            self._set_up(found)
+            self._own.handle = found
+        return found
 
-    def _set_up(self, line: _Line) -> None:
+    def _set_up(self, handle: _Handle) -> None:
         for option, value in (
-            (pycurl.OPENSOCKETFUNCTION, line.guard.open_socket),
+            (pycurl.OPENSOCKETFUNCTION, handle.guard.open_socket),
             (pycurl.NOSIGNAL, 1),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.FOLLOWLOCATION, 1),
@@ -114,7 +115,7 @@ class Downloads:
             (pycurl.NOPROGRESS, 0),
             (pycurl.XFERINFOFUNCTION, lambda *_: int(self.stopping())),
         ):
-            line.curl.setopt(option, value)
+            handle.curl.setopt(option, value)
 
     def _told(self, error: pycurl.error, refusal: str | None, curl: pycurl.Curl, body: _Body) -> Exception:
         """The error behind libcurl's."""
@@ -131,7 +132,7 @@ class Downloads:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Handle:
     """What one thread downloads with. ``block``: BLOCK bytes, in which it gathers what comes."""
 
     curl: pycurl.Curl
