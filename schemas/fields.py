@@ -22,10 +22,11 @@ class Strict(Schema):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        names = ", ".join(self.load_fields) or "none is"
+        names = ", ".join(self.load_fields)
         unknown = Complaint(f"is not a known field; {names}", code="unknown", allowed=names)
         shape = Complaint("the body is not a JSON object", code="type", allowed="a JSON object")
-        self.error_messages = {**self.error_messages, "unknown": unknown, "type": shape}
+        ours = {"unknown": unknown, "type": shape, **type(self).error_messages}
+        self.error_messages = {**self.error_messages, **ours}
 
 
 class Told(fields.Field[Any]):

@@ -9,7 +9,7 @@ from marshmallow import EXCLUDE
 
 from schemas.documents import MEGABYTE
 from schemas.endpoints import MAX_METADATA, channel_field
-from schemas.faults import refusal, shown
+from schemas.faults import Complaint, refusal, shown
 from schemas.fields import (
     CallableUrl,
     Choice,
@@ -44,6 +44,24 @@ class PageQuery(Strict):
 
 class NoQuery(Strict):
     """Of a path that takes no parameter."""
+
+    error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "unknown": Complaint("is not known; this path takes no parameter", code="unknown", allowed="none")
+    }
+
+
+class StreamQuery(Strict):
+    """``GET /v1/stream``, for a client of EventSource's kind that cannot set headers."""
+
+    last_event_id = Text(
+        least=1,
+        most=128,
+        pattern=UPSTREAM_ID,
+        allowed="an event's id",
+        data_key="lastEventId",
+        load_default=None,
+        metadata={"description": "As `Last-Event-ID`, which counts where both are given."},
+    )
 
 
 class DeliveriesQuery(PageQuery):

@@ -19,12 +19,6 @@ from redis.sentinel import Sentinel
 LOST = (ConnectionError, TimeoutError, OSError)
 """What redis-py raises when a connection is lost; it says nothing about whether the command was applied."""
 SOCKET_TIMEOUT = 10
-KEEPALIVE = {
-    getattr(socket, name): value
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-    if hasattr(socket, name)
-}
-"""Who only listens notices within a minute that the other host is gone without a word."""
 FRESH = 0.1
 """Seconds for which a connection that has just been used is not asked whether it is still there."""
 
@@ -34,14 +28,14 @@ def connect(url: str, **options: Any) -> redis.Redis:
     once = {
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "socket_connect_timeout": 5,
         "socket_timeout": SOCKET_TIMEOUT,
         **options,
     }
-    if url.startswith("unix://"):
-        return redis.Redis.from_url(url, **once)
-    once |= {"socket_connect_timeout": 5, "socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
     if url.startswith("sentinel://"):
         return _through_sentinel(url, once)
+    if url.startswith("unix://"):
+        once.pop("socket_connect_timeout")
     return redis.Redis.from_url(url, **once)
 
 

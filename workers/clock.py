@@ -194,7 +194,8 @@ class Clock:
         """Copies that are due, and copies that nobody wants any more."""
         if self.service.settings.archive is None:
             return
-        for zset, task in ((rediskeys.ARCHIVE, ARCHIVE), (rediskeys.DISCARD, DISCARD)):
+        # What is to go is gone in a moment: it does not wait until there is nothing to copy.
+        for zset, task in ((rediskeys.DISCARD, DISCARD), (rediskeys.ARCHIVE, ARCHIVE)):
             # They take minutes, and one goes on with the next: rung for each, those that wait would pile up.
             room = MOST_COPY_BELLS - self.service.doorbells.copies_waiting()
             if room > 0:

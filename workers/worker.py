@@ -129,15 +129,16 @@ class ThreadedWorker(SimpleWorker):
         RQ says four times for each task that the worker lives, by three writes each, and waits for the disk
         every time before it takes the next.
         """
-        if timeout is None and time.monotonic() < self._next_beat:
-            return
-        self._next_beat = time.monotonic() + BEAT_EVERY
-        if pipeline is not None:
+        if timeout is not None:
             super().heartbeat(timeout, pipeline)
             return
-        with self.connection.pipeline() as beat:
-            super().heartbeat(timeout, beat)
-            super().set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, beat)
+        if time.monotonic() < self._next_beat:
+            return
+        self._next_beat = time.monotonic() + BEAT_EVERY
+        beat = self.connection.pipeline() if pipeline is None else pipeline
+        super().heartbeat(pipeline=beat)
+        super().set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, beat)
+        if pipeline is None:
             beat.execute()
 
     def set_state(self, state: str, pipeline: Any = None) -> None:

@@ -75,11 +75,15 @@ def _by_turns(
     told: Told, contenders: tuple[Contender, ...], to: Receiver, rate: int, scale: Scale
 ) -> list[tuple[Run, ...]]:
     """The runs of each."""
-    rounds = [[run(who, to, rate, scale.seconds) for who in contenders] for _ in range(scale.rounds)]
-    runs = list(zip(*rounds, strict=True))
-    for who, each in zip(contenders, runs, strict=True):
-        told.latency("rates", who.name, rate, each)
-    return runs
+    runs: list[list[Run]] = [[] for _ in contenders]
+    for turn in range(scale.rounds):
+        # Another one first each time: whatever a run leaves behind meets each of them.
+        for place in range(len(contenders)):
+            each = (turn + place) % len(contenders)
+            runs[each].append(run(contenders[each], to, rate, scale.seconds))
+    for who, of in zip(contenders, runs, strict=True):
+        told.latency("rates", who.name, rate, of)
+    return [tuple(of) for of in runs]
 
 
 def other_rates(who: Contender, to: Receiver, template: str, scale: Scale) -> Told:

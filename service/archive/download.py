@@ -20,6 +20,8 @@ LONGEST = 1800.0
 CONNECT = 10
 STALLED_BELOW, STALLED_FOR = 1000, 60
 """Bytes a second, and for how many seconds they may be fewer."""
+KEPT_FOR = 15
+"""Seconds for which a connection without work is kept: what lies between may forget it without a word."""
 BLOCK = 1 << 19
 _REDIRECTS = 3
 _GENERIC = frozenset({"application/octet-stream", "binary/octet-stream"})
@@ -112,6 +114,7 @@ class Downloads:
             (pycurl.LOW_SPEED_LIMIT, STALLED_BELOW),
             (pycurl.LOW_SPEED_TIME, self.stalled_for),
             (pycurl.BUFFERSIZE, BLOCK),
+            (pycurl.MAXAGE_CONN, KEPT_FOR),
             (pycurl.NOPROGRESS, 0),
             (pycurl.XFERINFOFUNCTION, lambda *_: int(self.stopping())),
         ):

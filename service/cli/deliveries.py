@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -89,7 +90,8 @@ def request(delivery_id: str, attempt: int | None, as_json: bool) -> None:
     click.echo(f"{made['method']} {printing.safe(made['url'])}")
     for name, value in made["headers"].items():
         click.echo(printing.safe(f"{name}: {value}"))
-    click.echo(f"\n{printing.safe(made['body'])}")
+    # Signed are these very bytes; only a terminal is not to be steered by them.
+    click.echo(f"\n{printing.safe(made['body']) if sys.stdout.isatty() else made['body']}")
 
 
 def _found(query: dict[str, Any], most: int) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from service.cli import printing
@@ -21,9 +23,11 @@ def events() -> None:
 @printing.as_json
 def list_events(after: str, limit: int, as_json: bool) -> None:
     """List events, oldest first."""
-    rows = connect().call("GET", "/v1/events", params={"after": after, "limit": limit})["data"]
-    shown = rows if as_json else [{**row, "about": row["data"].get("id")} for row in rows]
-    printing.table(shown, _COLUMNS, as_json=as_json, nothing="There are no such events.")
+    page = connect().call("GET", "/v1/events", params={"after": after, "limit": limit})
+    rows = page["data"] if as_json else [{**row, "about": _about(row["data"])} for row in page["data"]]
+    printing.table(rows, _COLUMNS, as_json=as_json, nothing="There are no such events.")
+    if len(rows) == limit and not as_json:
+        click.echo(f"There may be more: --after {page['next']}", err=True)
 
 
 @events.command()
@@ -59,3 +63,8 @@ def remove(event_id: str, as_json: bool) -> None:
     """Delete an event with everything that was sent of it."""
     connect().call("DELETE", f"/v1/events/{segment(event_id)}")
     printing.facts({"removed": event_id}, as_json=as_json)
+
+
+def _about(data: dict[str, Any]) -> str:
+    """The prediction's id, or the endpoint's."""
+    return str(data.get("id") or data.get("endpoint", {}).get("id", ""))

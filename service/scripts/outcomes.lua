@@ -133,7 +133,7 @@ for i = 1, #ARGV, 6 do
     end
     -- It was delivered before, and somebody has asked for it since: a success that is told twice, or comes late from
     -- an earlier claim, is not what was asked for.
-    local asked = string.find(log, '%[%d+,2%d%d,')
+    local asked = string.find(log, '%[%d+,2%d%d,null,')
     if mine or (open and word == 'd' and not asked) then
       applied = applied + 1
       local words = writes[key] or {}

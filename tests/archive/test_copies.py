@@ -18,7 +18,7 @@ from service.predictions import Predictions
 from service.records import Job
 from tests.archive.conftest import Complete, Time, archivist, completed, happened, whole
 from tests.archive.origin import FILM, Answer, Origin
-from workers.clock import Clock
+from workers.clock import MOST_COPY_BELLS, Clock
 
 SHA256 = hashlib.sha256(FILM).hexdigest()
 
@@ -477,6 +477,16 @@ def test_copies_are_kept_as_long_as_the_setting_says(
     if f"discard-{job.id}" in service.doorbells.copies.job_ids:
         copier.discard(job.id)
     assert whole(folder) == ([f"{job.id}/0.mp4"] if kept else [])
+
+
+def test_copies_that_nobody_wants_any_more_do_not_wait_for_those_still_to_be_made(
+    service: Service, complete: Complete, clock: Clock, origin: Origin
+) -> None:
+    for _ in range(2 * MOST_COPY_BELLS):
+        complete(origin.film())
+    service.store.client.zadd(rediskeys.DISCARD, {"f" * 32: 0})
+    clock.archive()
+    assert f"discard-{'f' * 32}" in service.doorbells.copies.job_ids
 
 
 @pytest.mark.parametrize("retention", ["", "864000", "forever"])

@@ -461,7 +461,7 @@ def test_every_interleaving_keeps_the_books(store_url: str) -> None:
     Life.store_url = store_url
     case: Any = Life.TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("MODEL_EXAMPLES", "50")),
+        max_examples=int(os.environ.get("MODEL_EXAMPLES", "40")),
         stateful_step_count=60,
         deadline=None,
         suppress_health_check=list(HealthCheck),

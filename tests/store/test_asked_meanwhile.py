@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from schemas.states import DeliveryState
 from service.addresses import Policy
 from service.store import OUTCOMES
-from tests.store.crowds import claim, fan_out, happen, record
+from tests.store.crowds import claim, delivery, fan_out, happen, record
 from tests.store.test_forwarder import LOOPBACK, forwarding, subscribe
 from tests.store.test_forwarder import receiver as receiver  # noqa: PLC0414 - a fixture
 from tests.waiting import eventually
@@ -35,6 +38,27 @@ def test_a_success_that_comes_late_is_not_that_of_a_replay_after_another_success
     service.replays.replay("default", event, endpoint.id)
     record(service, endpoint, event, "d", "[1700000000000,204,null,7,[0,0,0,0]]", by="forwarder-1.0")
     assert claim(service, by="forwarder-2.1") == [event]
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        "[1700000000000,500,null,912,[3,245,300,360]]",
+        '[1700000000000,null,"timeout",912,[0,210,0,0]]',
+        '[1700000000000,200,"too_large",912,[3,5,0,60]]',
+        "[1700000000000,503,null,12,[0,0,0,0]]",
+    ],
+)
+def test_a_success_that_comes_late_counts_whatever_the_attempts_before_it_came_to(service, failed):
+    endpoint, _ = subscribe(service, NOWHERE)
+    (event,) = happen(service)
+    fan_out(service)
+    assert claim(service, by="forwarder-1.0") == [event]
+    record(service, endpoint, event, "r0", failed, by="forwarder-1.0")
+    assert claim(service, by="forwarder-2.0") == [event]
+    record(service, endpoint, event, "b0", by="forwarder-2.0")
+    record(service, endpoint, event, "d", "[1700000009000,204,null,7,[0,0,0,0]]", by="forwarder-2.0")
+    assert delivery(service, endpoint, event).state is DeliveryState.DELIVERED
 
 
 def test_a_replay_is_sent_although_the_outcome_before_it_is_told_again(service, behind, cutter, receiver):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from service import rediskeys
 from service.acceptance import Order
 from service.bootstrap import Service
-from service.connection import connect
 from service.errors import OutcomeUnknown, StoreFull, StoreUnavailable
 from service.store import Change, StaleRecord, Store
 from tests.store.cutter import Cutter
@@ -102,15 +99,3 @@ def test_nothing_is_accepted_when_the_store_is_nearly_full(service: Service, ord
         assert client.zcard(rediskeys.jobs("default")) == 0
     finally:
         client.config_set("maxmemory", before["maxmemory"])
-
-
-def test_a_host_that_vanishes_without_a_word_is_noticed_by_who_only_listens(cutter: Cutter) -> None:
-    with connect(cutter.url, socket_timeout=None) as client:
-        connection = client.connection_pool.get_connection()
-        line: socket.socket = connection._sock
-        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        if sys.platform == "linux":
-            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-            idle, each, count = (line.getsockopt(socket.IPPROTO_TCP, name) for name in names)
-            assert idle + each * count <= 60
-        client.connection_pool.release(connection)

@@ -16,6 +16,7 @@ from marshmallow import EXCLUDE
 
 from schemas.fields import Strict, Text
 from schemas.predictions import UPSTREAM_ID
+from schemas.queries import StreamQuery
 from service.api.v1.resource import Resource, caller, here, lists, presented
 from service.apikeys import ApiKeys
 from service.errors import HookreelError, Unavailable
@@ -153,9 +154,10 @@ def end(app: Flask) -> None:
 
 
 @stream.on("GET", "/stream")
+@stream.takes(StreamQuery(), "query")
 @stream.takes(StreamHeaders(), "headers")
 @stream.gives(200, {"type": "string"}, content_type="text/event-stream", description="Until the client goes.")
-def follow(headers: dict[str, str | None]) -> Response:
+def follow(query: dict[str, str | None], headers: dict[str, str | None]) -> Response:
     """Follow events as they happen.
 
     Server-Sent Events: `id` is the event's id, `event` its type, `data` the event as JSON on one line. Begins
@@ -163,7 +165,7 @@ def follow(headers: dict[str, str | None]) -> Response:
     the connection open. At most 16 readers a process; beyond them 503 with `Retry-After`.
     """
     service, found, workspace = here(), lists(), caller().workspace
-    last = headers["last_event_id"]
+    last = headers["last_event_id"] or query["last_event_id"]
     begin = found.newest(workspace) if last is None else Place(found.number(workspace, last), last)
     slot = _slots(current_app).take()
     reader = Reader(found, service.notices, service.apikeys, slot, workspace, presented(), begin)

@@ -86,6 +86,16 @@ def test_who_was_cut_off_before_the_first_event_knows_from_where_to_go_on(follow
     assert follow(**{"Last-Event-ID": before.last_word}).event()["id"] == missed.last_word
 
 
+def test_a_client_that_cannot_set_the_header_says_it_in_the_query(origin, call, story, service):
+    first, second = story.completed(), story.completed()
+    key = {"Authorization": f"Bearer {call.key}"}
+    url = f"{origin}/v1/stream?lastEventId={first.last_word}"
+    with requests.get(url, headers=key, stream=True, timeout=10) as answer:
+        ids = (line for line in answer.iter_lines(1) if line.startswith(b"id: "))
+        assert next(ids) == f"id: {first.last_word}".encode()
+        assert next(ids) == f"id: {second.last_word}".encode()
+
+
 def test_an_event_that_is_not_kept_any_more_is_a_410(origin, call, story, service):
     first, second = story.completed(), story.completed()
     service.store.client.zrem(rediskeys.events("default"), first.last_word)
