@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
+
+from marshmallow import ValidationError
 
 from schemas import documents
 from schemas.predictions import ERROR_CHARACTERS, UPSTREAM_ID, Prediction, read_prediction
@@ -33,9 +36,21 @@ def read_callback(body: bytes) -> Prediction:
 
     Raises ValidationError and nothing else, whatever the bytes are; at most 1 MB of them.
     """
-    value = documents.read(body, limit=MAX_BYTES)
+    value = _read(body)
     quick = as_documented(value) if len(body) <= _SHORT else None
     return quick or read_prediction(value)
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return documents.read(body, limit=MAX_BYTES)
+    except ValidationError as error:
+        if {getattr(each, "code", "") for each in error.messages} != {"invalid_unicode"}:
+            raise
+        # An echo of the prompt that was cut in the middle of a character must not cost the result.
+        value = documents.without_surrogates(json.loads(body))
+        documents.check(value)
+        return value
 
 
 def as_documented(value: Any) -> Prediction | None:

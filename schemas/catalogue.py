@@ -68,7 +68,7 @@ def check(body: dict[str, Any], api_schema: Any) -> None:
         # An empty registry: a reference that leads out of the schema is not fetched.
         validator = Draft202012Validator(schema, registry=Registry())
         breaches = list(validator.iter_errors(_without_nulls(body, schema)))
-    except (SchemaError, Unresolvable, RecursionError, re.error):
+    except (SchemaError, Unresolvable, RecursionError, ArithmeticError, re.error):
         return
     faults = dict(fault for breach in breaches for fault in _faults(breach))
     if faults:
@@ -116,7 +116,9 @@ def _told(keyword: str, value: Any, limit: Any) -> Complaint:
 def _nested(faults: list[tuple[Place, Complaint]]) -> dict[Any, Any]:
     """The faults as marshmallow nests them."""
     messages: dict[Any, Any] = {}
-    for place, complaint in faults:
+    for whole, complaint in faults:
+        # The word is marshmallow's for an object itself: a parameter of that name is told where it stands.
+        place = whole[: whole.index("_schema")] if "_schema" in whole else whole
         level = messages
         for step in place:
             level = level.setdefault(step, {})

@@ -47,6 +47,11 @@ def check(value: Any) -> None:
     raise _too_deep()
 
 
+def without_surrogates(value: Any) -> Any:
+    """A parsed JSON value in which a ``?`` stands for each lone surrogate."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def check_text(text: str) -> None:
     """Refuse a text with a lone surrogate, which no UTF-8 can carry. Raises ValidationError."""
     if text.isascii():

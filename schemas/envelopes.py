@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from schemas import documents
 
 FINE = 200
 """The envelope's ``code`` when all is well, and what an absent one means."""
@@ -57,7 +60,9 @@ def _is_code(value: Any) -> bool:
 def read_envelope(body: bytes | None) -> Envelope:
     """Whatever these bytes are, as an envelope. Never raises."""
     try:
-        document = json.loads(body or b"", parse_constant=lambda _name: None)
+        document = json.loads(body or b"", parse_constant=lambda _name: None, parse_float=_finite)
+        if body and b"\\ud" in body.lower():
+            document = documents.without_surrogates(document)
     except (ValueError, RecursionError):
         return Envelope(said=_plain_text(body or b""))
     if not isinstance(document, dict):
@@ -70,6 +75,10 @@ def read_envelope(body: bytes | None) -> Envelope:
         upstream_id=_identifier(document.get("data")),
         said=_words(document),
     )
+
+
+def _finite(text: str) -> float | None:
+    return value if math.isfinite(value := float(text)) else None
 
 
 def _identifier(data: Any) -> str | None:

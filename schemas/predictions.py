@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from marshmallow import EXCLUDE, fields, post_load
+from marshmallow import EXCLUDE, ValidationError, fields, post_load
 
 from schemas import documents
 from schemas.faults import shown
@@ -26,6 +26,7 @@ ERROR_CHARACTERS: Final = 4000
 """A longer text of the vendor's is cut here: it goes into every event."""
 
 _MOST: Final = documents.MEGABYTE
+_MOST_OUTPUTS: Final = 10_000
 
 Output = str | dict[str, Any]
 """A URL; some models of the vendor answer with JSON objects in its place (its own clients' types say so)."""
@@ -70,9 +71,17 @@ class Prediction:
 def read_prediction(obj: Any) -> Prediction:
     """The prediction in the vendor's object (``data`` of an envelope, or a callback's body).
 
-    Absent and null are taken for empty, unknown fields are passed over. Raises ValidationError.
+    Absent and null are taken for empty, unknown fields are passed over. What is paid for must not be lost
+    for a field that nobody needs: one that is not as documented is taken for absent, as is an output that is
+    none beside one that is. Raises ValidationError for the rest.
     """
-    found: Prediction = load(_SCHEMA, obj)
+    try:
+        found: Prediction = load(_SCHEMA, obj)
+    except ValidationError as error:
+        wrong = error.messages_dict.keys() if isinstance(obj, dict) else set()
+        if not wrong or not wrong <= _SPARED:
+            raise
+        found = load(_SCHEMA, {name: value for name, value in obj.items() if name not in wrong})
     return found
 
 
@@ -129,12 +138,23 @@ def rfc3339(at: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class _Output(Told, fields.Raw):
-    def _read(self, value: Any) -> Output:
-        if not isinstance(value, (str, dict)):
-            raise self._bad(f"{shown(value)} is neither", "type")
+class _Outputs(Told, fields.Raw):
+    def _read(self, value: Any) -> tuple[Output, ...]:
+        given = value if isinstance(value, list) else [value]
+        if len(given) > _MOST_OUTPUTS:
+            raise self._bad(f"has {len(given)} items", "length")
+        outputs = tuple(filter(_is_output, given))
+        if given and not outputs:
+            raise self._bad(f"{shown(value)} holds neither", "type")
+        return outputs
+
+
+def _is_output(value: Any) -> bool:
+    try:
         documents.check(value)
-        return value
+    except ValidationError:
+        return False
+    return isinstance(value, (str, dict))
 
 
 def _tolerant(field: type[fields.Field[Any]], *parts: Any, **options: Any) -> fields.Field[Any]:
@@ -147,7 +167,7 @@ class _PredictionSchema(Strict):
     id = Text(most=128, pattern=UPSTREAM_ID, required=True, allowed="1 to 128 of A-Z a-z 0-9 _ -")
     status = Text(least=1, most=64, required=True)
     model = _tolerant(Text, most=256)
-    outputs = _tolerant(Items, _Output(allowed="a URL or an object"), most=10_000)
+    outputs = _tolerant(_Outputs, allowed=f"a list of at most {_MOST_OUTPUTS} URLs or objects")
     urls = _tolerant(Object, limit=_MOST)
     has_nsfw_contents = _tolerant(Items, Flag(allow_none=True), most=10_000)
     created_at = _tolerant(Text, most=64)
@@ -168,3 +188,8 @@ class _PredictionSchema(Strict):
 
 
 _SCHEMA: Final = _PredictionSchema(unknown=EXCLUDE)
+_SPARED: Final = {each.data_key or name for name, each in _SCHEMA.load_fields.items()} - {
+    "id",
+    "status",
+    "outputs",
+}

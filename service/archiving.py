@@ -22,6 +22,7 @@ CLAIM_MS = 3600 * 1000
 AT_HAND = 64
 FIRST_DELAY = 10.0
 LONGEST_DELAY = 6 * 3600.0
+DOUBLINGS = 12
 
 
 class Archiving(Ledger):
@@ -158,7 +159,7 @@ class Archiving(Ledger):
     def _delay(self, job: Job) -> int:
         """Milliseconds until the next attempt."""
         spread = 0.8 + 0.4 * self.context.dice()
-        return int(1000 * min(FIRST_DELAY * 2.0 ** (job.copies - 1), LONGEST_DELAY) * spread)
+        return int(1000 * min(FIRST_DELAY * 2.0 ** min(job.copies - 1, DOUBLINGS), LONGEST_DELAY) * spread)
 
 
 def _wanted(job: Job) -> bool:

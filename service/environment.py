@@ -179,7 +179,8 @@ def archive(value: str) -> str | None:
 def web_url(value: str) -> str:
     """An http or https URL to build on: no query, no fragment, no credentials, no slash at the end."""
     parts = _split(value)
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+    sound = value.isprintable() and " " not in value
+    if not sound or parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValidationError("this is no http or https URL; allowed: such as https://hooks.example.com")
     if "@" in parts.netloc:
         raise ValidationError("a user name or password in it would end up in logs; allowed: a URL without")

@@ -16,6 +16,8 @@ from schemas.states import FINAL, OPEN_DELIVERY, DeliveryState, JobState, Reason
 from service import versions
 from service.errors import Unavailable
 
+MOST_LINES, FIRST_LINES = 200, 20
+"""Of a job's timeline, and how many of its beginning are kept: it is written anew with each of its moves."""
 _SMALL = 256
 _WINDOW_BITS = 12
 """As much as documents of some kB need: with a window of 32 kB each takes three times as long."""
@@ -164,8 +166,11 @@ class Job:
         return next((each for each in self.submissions if each.token == token), None)
 
     def noting(self, at: int, what: str, **changes: Any) -> Job:
-        """A copy with ``changes`` and one more line on the timeline."""
-        return changed(self, timeline=(*self.timeline, (at, what)), **changes)
+        """A copy with ``changes`` and one more line on the timeline: its beginning and its end are kept."""
+        lines = (*self.timeline, (at, what))
+        if len(lines) > MOST_LINES:
+            lines = lines[:FIRST_LINES] + lines[FIRST_LINES + 1 :]
+        return changed(self, timeline=lines, **changes)
 
     def with_submission(self, token: str, **changes: Any) -> Job:
         """A copy in which the submission of ``token`` has ``changes``."""

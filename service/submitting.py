@@ -12,6 +12,7 @@ from service.records import Job, Submission, changed, load_job
 from service.store import StaleRecord, Store, Word
 
 LONGEST_REFUSAL = 60.0
+DOUBLINGS = 6
 UNKNOWNS_THAT_PAUSE = 3
 """Unknown outcomes in a row after which nothing is submitted until the vendor has answered a probe."""
 SLOW_DOWN = "slow_down"
@@ -137,7 +138,9 @@ class Submitting(Ledger):
         now = self.context.time()
         since = job.refused_since or now
         spread = 0.8 + 0.4 * self.context.dice()
-        delay = int(1000 * max(min(2.0**job.refusals, LONGEST_REFUSAL) * spread, retry_after or 0.0))
+        delay = int(
+            1000 * max(min(2.0 ** min(job.refusals, DOUBLINGS), LONGEST_REFUSAL) * spread, retry_after or 0.0)
+        )
         if now + delay > since + self.context.submit_for * 1000:
             return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
         queued = changed(job, state=JobState.QUEUED, refusals=job.refusals + 1, refused_since=since)

@@ -8,6 +8,7 @@ error or a ``repr``.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from schemas.envelopes import FINE, Envelope, read_envelope, safe_text
 from schemas.models import check_model_id
 from schemas.outcomes import Observation, SubmissionOutcome, classify
+from schemas.predictions import UPSTREAM_ID
 from service.backoff import LONGEST_ASKED, parse_retry_after
 from service.errors import HookreelError, VendorUnavailable
 from service.transport import MB, Exchange, Question, Reply, Transport
@@ -141,13 +143,16 @@ class Vendor:
     def list_predictions(self, model: str, created_after: str) -> list[dict[str, Any]]:
         """Every task of ``model`` since ``created_after`` (RFC 3339): the bare items, without their inputs.
 
-        Raises VendorUnavailable when the list is longer than this reads.
+        Raises VendorUnavailable when the list is longer than this reads, or not wholly understood.
         """
         found: list[dict[str, Any]] = []
         for page in range(1, _MOST_PAGES + 1):
             query = {"page": page, "page_size": _PAGE, "model": model, "created_after": created_after}
             data = _object(self._ask("POST", "/predictions", query).data)
-            items = [each for each in data.get("items") or () if isinstance(each, dict)]
+            items = data.get("items")
+            if not isinstance(items, list) or not all(map(_is_task, items)):
+                # What is passed over could be the task that is asked for.
+                _puzzled()
             found += items
             if len(items) < _PAGE:
                 return found
@@ -272,6 +277,11 @@ def _secrets_of(webhook: str) -> tuple[str, ...]:
 
 def _object(data: Any) -> dict[str, Any]:
     return data if isinstance(data, dict) else _puzzled()
+
+
+def _is_task(item: Any) -> bool:
+    told = item.get("id") if isinstance(item, dict) else None
+    return isinstance(told, str) and re.fullmatch(UPSTREAM_ID, told, re.ASCII) is not None
 
 
 def _number(data: Any, name: str) -> float:

@@ -65,6 +65,12 @@ class Archivist:
                 files.append(self._file(claimed, place, url, deadline))
             except (Unfetched, Unavailable) as fault:
                 faults.append(fault)
+            except NotFound:
+                raise
+            except Exception as error:
+                # One output that nobody foresaw must not cost the others.
+                logging.getLogger(__name__).exception("job.copy_broken", extra={"job": claimed.id})
+                faults.append(Unfetched(f"it cannot be fetched ({type(error).__name__})"))
         kept = tuple(sorted(files, key=lambda file: file.output))
         log = logging.getLogger(__name__)
         if not faults:

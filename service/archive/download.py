@@ -72,8 +72,11 @@ class Downloads:
         schemes = pycurl.PROTO_HTTPS if url.startswith("https:") else pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
         guard.reset(plain=False)
         try:
+            curl.setopt(pycurl.URL, url.encode())
+        except ValueError:
+            raise Unfetched("its URL is none", permanent=True) from None
+        try:
             for option, value in (
-                (pycurl.URL, url.encode()),
                 (pycurl.PROTOCOLS, schemes),
                 (pycurl.REDIR_PROTOCOLS, schemes),
                 (pycurl.TIMEOUT_MS, max(1, int(seconds * 1000))),
@@ -84,7 +87,7 @@ class Downloads:
             curl.perform()
             body.flush()
             _check(curl, body)
-            return Fetched(body.size, body.digest.hexdigest(), _type(curl.getinfo(pycurl.CONTENT_TYPE)))
+            return Fetched(body.size, body.digest.hexdigest(), _type(curl.getinfo_raw(pycurl.CONTENT_TYPE)))
         except pycurl.error as error:
             raise self._told(error, guard.refusal, curl, body) from None
 
@@ -200,6 +203,6 @@ def _check(curl: pycurl.Curl, body: _Body) -> None:
         raise Unfetched("it is empty")
 
 
-def _type(header: str | None) -> str:
-    told = (header or "").partition(";")[0].strip().lower()
+def _type(header: bytes | None) -> str:
+    told = (header or b"").decode("latin-1").partition(";")[0].strip().lower()
     return "" if told in _GENERIC or not _TYPE.fullmatch(told) else told

@@ -15,11 +15,18 @@ def kind(url: str, told: str) -> tuple[str, str]:
 
     ``told``: the type that the origin has told, or "".
     """
-    suffix = PurePosixPath(urlsplit(url).path).suffix.lower()
+    suffix = PurePosixPath(_path(url)).suffix.lower()
     known = _types().guess_type(f"x{suffix}")[0]
     if known is None:
         suffix = _types().guess_extension(told) or ".bin"
     return told or known or _UNKNOWN, suffix
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:  # libcurl has read it all the same
+        return ""
 
 
 def media_type(name: str) -> str:

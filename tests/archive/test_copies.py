@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from service import rediskeys
+from service.archive import Directory
 from service.archive.archivist import Archivist
+from service.archive.links import Signer
 from service.archiving import CLAIM_MS, KEPT_BY_THE_VENDOR_MS
 from service.bootstrap import Service
 from service.errors import NotFound
+from service.ledger import Decision
 from service.predictions import Predictions
-from service.records import Job
+from service.records import Job, changed
 from tests.archive.conftest import Complete, Time, archivist, completed, happened, whole
 from tests.archive.origin import FILM, Answer, Origin
 from workers.clock import MOST_COPY_BELLS, Clock
@@ -210,6 +215,47 @@ def test_of_several_outputs_only_the_missing_ones_are_fetched_again(
     assert event["data"]["outputs"][1] == {"text": "an object"}
     assert event["data"]["outputs"][3] == "no URL"
     assert [each["url"] for each in event["data"]["files"]] == event["data"]["outputs"][0:3:2]
+
+
+@pytest.mark.parametrize("odd", ["http://127.0.0.1/a\0.mp4", "http://[::1/a.mp4"])
+def test_an_output_that_cannot_be_fetched_costs_no_other(
+    service: Service, complete: Complete, copier: Archivist, origin: Origin, folder: Path, odd: str
+) -> None:
+    job = complete(origin.film(), odd)
+    copier.archive(job.id)
+    assert whole(folder) == [f"{job.id}/0.mp4"]
+    assert [each.output for each in service.jobs.get(job.id).files] == [0]
+
+
+class Broken(Directory):
+    """Breaks in a way that nobody foresaw when the second output is kept."""
+
+    def keep(self, draft: BinaryIO, job_id: str, name: str, content_type: str, sha256: str) -> None:
+        if name == "1.mp4":
+            raise RuntimeError
+        super().keep(draft, job_id, name, content_type, sha256)
+
+
+def test_an_error_that_nobody_foresaw_costs_no_other_output(
+    service: Service, complete: Complete, origin: Origin, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    urls = [origin.film(path=f"/{number}.mp4") for number in range(3)]
+    job = complete(*urls)
+    depot = Broken(folder, Signer(service.settings.secret_keys, service.clock))
+    replace(archivist(service), depot=depot).archive(job.id)
+    assert whole(folder) == [f"{job.id}/0.mp4", f"{job.id}/2.mp4"]
+    assert last_line(service, job) == "not archived: it cannot be fetched (RuntimeError)"
+    assert 0 < due_in(service, job) < 15
+    assert [each.message for each in caplog.records if each.exc_info] == ["job.copy_broken"]
+
+
+def test_a_copy_may_be_begun_any_number_of_times(
+    service: Service, complete: Complete, copier: Archivist, origin: Origin
+) -> None:
+    job = complete(origin.film(Answer(404)))
+    service.jobs._change(job.id, lambda each: Decision(changed(each, copies=5000)))
+    copier.archive(job.id)
+    assert 0 < due_in(service, job) <= 6 * 3600 * 1.2
 
 
 def test_what_could_be_kept_is_told_when_the_rest_is_given_up(

@@ -9,6 +9,7 @@ import pytest
 
 from service.addresses import Policy
 from service.archive.download import Downloads, Unfetched
+from service.archive.naming import kind as kind_of
 from service.sender import trusted_authorities
 from tests.archive.origin import FILM, Answer, Origin
 
@@ -58,6 +59,25 @@ def test_what_went_wrong_with_one_file_does_not_go_into_the_next(
     with pytest.raises(Unfetched):
         downloads.fetch(first, BytesIO())
     assert fetched(downloads, origin.film(Answer(stays=True))) == FILM
+
+
+@pytest.mark.parametrize("path", ["/a\0.mp4", "/\ud800.mp4"])
+def test_what_is_no_url_is_given_up_at_once(downloads: Downloads, origin: Origin, path: str) -> None:
+    with pytest.raises(Unfetched) as refused:
+        downloads.fetch(origin.url + path, BytesIO())
+    assert refused.value.permanent
+    assert origin.gets == []
+
+
+def test_a_type_of_any_bytes_costs_no_file(downloads: Downloads, origin: Origin) -> None:
+    for kind in ("video/mp4; name=\xff\xfe", "\xff"):
+        assert fetched(downloads, origin.film(Answer(kind=kind))) == FILM
+
+
+def test_a_url_that_only_libcurl_reads_has_a_name(downloads: Downloads, origin: Origin) -> None:
+    url = origin.film().replace("http://", "http://\u2100@")
+    assert fetched(downloads, url) == FILM
+    assert kind_of(url, "video/mp4") == ("video/mp4", ".mp4")
 
 
 def test_every_address_is_judged_also_after_another_one_was_allowed(

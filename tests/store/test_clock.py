@@ -21,8 +21,9 @@ from service.bootstrap import Service
 from service.deliveries import delivery_id
 from service.errors import NotFound
 from service.inquiry import FIRST_LOOK
+from service.ledger import Decision
 from service.presence import SILENT_AFTER, Presence, Watch
-from service.records import Job
+from service.records import FIRST_LINES, MOST_LINES, Job, changed
 from service.store import CLAIM, EXPAND
 from workers.clock import Clock
 from workers.window import LONGEST_SUBMISSION, RING_AGAIN
@@ -58,6 +59,9 @@ def at(service: Service) -> Time:
 @pytest.fixture
 def clock(service: Service, at: Time) -> Clock:
     return Clock(service, Watch(service.store, at.monotonic), at.monotonic)
+
+
+NOT_SENT = classify(Observation(sent=False, trouble="refused"))
 
 
 def begun(service: Service, order: Order, incarnation: str = "worker-1") -> tuple[Job, str]:
@@ -257,3 +261,34 @@ def test_while_submissions_are_paused_one_job_passes_when_the_vendor_answers(
         clock.tick()
         vendor.shutdown()
     assert service.jobs.admitted(waiting.id) is not None
+
+
+def test_a_job_may_be_refused_for_as_long_as_the_setting_allows(
+    service: Service, order: Orders, at: Time
+) -> None:
+    """At 48 to 72 s each there are 50,000 refusals in 30 days."""
+    service.jobs.context.__dict__["submit_for"] = 30 * 86_400.0
+    job, token = begun(service, order())
+    for refusals in (0, 6, 1023, 1024, 50_000):
+        decision = Decision(changed(service.jobs.get(job.id), refusals=refusals))
+        service.jobs._commit(decision, rev=decision.job.rev)
+        refused = service.jobs.conclude(job.id, token, NOT_SENT)
+        assert (refused.state, refused.refusals) == (JobState.QUEUED, refusals + 1)
+        due = service.store.client.zscore(rediskeys.LATER, job.id)
+        assert due is not None
+        assert 0 < due - at.ms() <= 72_000
+        at.ahead += 73
+        service.jobs.wait_again(job.id)
+        admitted = service.jobs.admitted(job.id)
+        assert admitted is not None
+        token = service.token()
+        assert service.jobs.begin(admitted, token, "worker-1") is not None
+
+
+def test_a_timeline_keeps_its_beginning_and_its_end() -> None:
+    job = Job("1" * 32, "default", "m", 0, {})
+    for number in range(1000):
+        job = job.noting(number, str(number))
+    assert len(job.timeline) == MOST_LINES
+    assert [at for at, _ in job.timeline[:FIRST_LINES]] == list(range(FIRST_LINES))
+    assert [at for at, _ in job.timeline[FIRST_LINES:]] == list(range(1000 - MOST_LINES + FIRST_LINES, 1000))

@@ -37,6 +37,8 @@ class Vendor(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.result: tuple[int, Any] = (404, {"code": 404, "message": "not found"})
         self.listed: list[dict[str, Any]] | None = []
+        self.list_data: Any = None
+        """Instead of ``listed``: what is under ``data``."""
         self.gets = 0
 
     def shows(self, status: str, **fields: Any) -> None:
@@ -57,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.listed is None:
             self._answer(500, {})
         else:
-            self._answer(200, {"code": 200, "data": {"items": self.server.listed}})
+            data = self.server.list_data
+            self._answer(200, {"code": 200, "data": {"items": self.server.listed} if data is None else data})
 
     def _answer(self, status: int, document: Any) -> None:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -193,6 +196,32 @@ def test_an_unknown_outcome_is_presumed_failed_when_there_is_no_list(
     vendor.listed = None
     service.inquiry.decide(job.id)
     assert service.jobs.get(job.id).reason is Reason.OUTCOME_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"items": None},
+        {"items": 7},
+        {"items": {"a": 1}},
+        {"items": ["b" * 32]},
+        {"items": [{}]},
+        {"items": [{"id": 7}]},
+        {"items": [{"id": "\ud800"}]},
+        {"predictions": [{"id": "b" * 32}], "total": 1},
+        [{"id": "b" * 32}],
+    ],
+    ids=str,
+)
+def test_a_list_that_is_not_understood_shows_nothing(
+    service: Service, order: Orders, vendor: Vendor, data: Any
+) -> None:
+    job, _ = uncertain(service, order())
+    vendor.list_data = data
+    service.inquiry.decide(job.id)
+    done = service.jobs.get(job.id)
+    assert (done.state, done.reason) == (JobState.FAILED, Reason.OUTCOME_UNKNOWN)
 
 
 def test_a_list_without_any_task_but_ours_shows_that_none_was_made(

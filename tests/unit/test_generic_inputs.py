@@ -7,7 +7,7 @@ import math
 import pytest
 from marshmallow import ValidationError
 
-from schemas import inputs
+from schemas import catalogue, inputs
 from schemas.faults import flatten
 from schemas.models import MODELS
 
@@ -125,3 +125,14 @@ def test_a_megabyte_is_measured_on_compact_json():
 def test_a_model_id_that_is_none_is_refused(model_id):
     (fault,) = faults(inputs.parse_generic, model_id, {})
     assert (fault.pointer, fault.code) == ("/model", "invalid_model")
+
+
+def test_a_number_that_no_float_holds_is_refused_by_no_rule_about_fractions():
+    schema = {"type": "object", "properties": {"g": {"type": "number", "multipleOf": 0.1}}}
+    catalogue.check({"g": 10**400}, schema)
+
+
+def test_a_parameter_may_have_any_name():
+    schema = {"type": "object", "properties": {}, "additionalProperties": False, "minProperties": 3}
+    found = faults(catalogue.check, {"_schema": 1, "b": 2}, schema)
+    assert {each.pointer for each in found} == {"", "/b"}

@@ -144,7 +144,9 @@ def test_a_very_long_error_is_cut():
 WRONG: dict[str, list[Any]] = {
     "id": [None, 7, "", "a" * 129, "a/b", "a b", "é", "a\n", "\ud800", ["a"]],
     "status": [None, 7, "", "x" * 65, True, []],
-    "outputs": ["https://a.b/c", {}, [1], [None], [["a"]], [True], 7, ["\ud800"], [{"a": math.nan}]],
+    "outputs": [[1], [None], [["a"]], [True], 7, "\ud800", ["\ud800"], [{"a": math.nan}], ["a"] * 10_001],
+}
+SPARED: dict[str, list[Any]] = {
     "urls": [[], "x", 7, {"get": "\ud800"}],
     "has_nsfw_contents": ["x", [1], ["true"], {}, True],
     "error": [{}, 7, [], "\ud800", True],
@@ -162,6 +164,25 @@ def test_a_wrong_shape_is_refused_by_its_field(field, value):
     with pytest.raises(ValidationError) as caught:
         read_prediction(LEAST | {field: value})
     assert {fault.pointer.split("/")[1] for fault in flatten(caught.value.normalized_messages())} == {field}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in SPARED for value in SPARED[field]])
+def test_a_field_that_nobody_needs_costs_no_result(field, value):
+    told = LEAST | {"status": "completed", "outputs": ["https://a.b/c.mp4"]}
+    assert read_prediction(told | {field: value}) == read_prediction(told)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "read"),
+    [
+        ("https://a.b/c", ("https://a.b/c",)),
+        ({"text": "hi"}, ({"text": "hi"},)),
+        (["https://a.b/c", None, 7, "\ud800"], ("https://a.b/c",)),
+        ([], ()),
+    ],
+)
+def test_of_several_outputs_those_that_can_be_read_are_taken(outputs, read):
+    assert read_prediction(LEAST | {"outputs": outputs}).outputs == read
 
 
 @pytest.mark.parametrize("obj", [None, [], "x", 7, True, {}, {"id": "a"}, {"status": "x"}, {"data": LEAST}])

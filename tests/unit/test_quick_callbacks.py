@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from marshmallow import ValidationError
 
 from schemas.callbacks import as_documented, read_callback
 from schemas.predictions import read_prediction
@@ -54,6 +52,8 @@ def test_the_short_way_takes_nothing_that_is_no_prediction(value):
 
 
 def test_a_long_body_goes_through_the_schema():
-    body = json.dumps({**GOOD, "timings": {"a": [1e15] * 60_000}}).encode()
-    with pytest.raises(ValidationError, match="bytes long"):
-        read_callback(body)
+    # Written out, each of the numbers is four times as long.
+    numbers = ",".join(["1e15"] * 60_000)
+    body = json.dumps({**GOOD, "timings": {"a": []}}).replace("[]", f"[{numbers}]").encode()
+    assert as_documented(json.loads(body)) is not None
+    assert read_callback(body).timings is None

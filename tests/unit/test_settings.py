@@ -89,6 +89,8 @@ def test_a_problem_with_a_secret_does_not_show_it(variable: str, value: str):
         ("WAVESPEED_BASE_URL", "https://api.wavespeed.ai/api/v3"),
         ("HOOKREEL_PUBLIC_URL", "https://example.com/?a=b"),
         ("HOOKREEL_PUBLIC_URL", "ftp://example.com"),
+        ("HOOKREEL_PUBLIC_URL", "https://example.com/\udcff"),
+        ("HOOKREEL_API_URL", "https://example.com/a b"),
         ("HOOKREEL_TRUSTED_PROXIES", "10.0.0.0/8,everyone"),
         ("HOOKREEL_EGRESS_ALLOW", "10.1.2.3/8"),
         ("HOOKREEL_ALLOW_VOLATILE_STORE", "perhaps"),
