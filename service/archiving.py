@@ -12,7 +12,7 @@ from dataclasses import replace
 from schemas.eventtypes import ARCHIVED
 from schemas.states import JobState
 from service import rediskeys
-from service.errors import NotFound
+from service.errors import NotFound, Unreadable
 from service.ledger import Decision, Ledger, Op
 from service.records import File, Job
 
@@ -112,6 +112,9 @@ class Archiving(Ledger):
             self._change(job_id, decide)
         except NotFound:
             self.forget_copy(job_id)
+        except Unreadable as error:
+            extra = {"job": job_id, "why": error.detail}
+            logging.getLogger(__name__).warning("job.unreadable", extra=extra)
 
     def forget_copy(self, job_id: str) -> None:
         """The record was pruned while its outputs were copied."""
@@ -128,8 +131,8 @@ class Archiving(Ledger):
         (ids,) = self.store.read(
             lambda pipe: pipe.zrangebyscore(rediskeys.FINAL, since, "+inf", start, count)
         )
-        jobs = self.get_all([each.decode() for each in ids])
-        lost = {job.id: now for job in jobs if job is not None and _wanted(job)}
+        jobs = self.find([each.decode() for each in ids])
+        lost = {job.id: now for job in jobs.values() if job is not None and _wanted(job)}
         if lost:
             # Whoever was copied just now has its place taken back by the bell.
             self.store.write(lambda pipe: pipe.zadd(rediskeys.ARCHIVE, lost, nx=True))

@@ -150,6 +150,10 @@ class Unavailable(HookreelError):
         self.retry_after = retry_after
 
 
+class Unreadable(Unavailable):
+    """A record in a form that this release does not know."""
+
+
 class StoreUnavailable(Unavailable):
     """The store cannot be reached, and nothing was written."""
 

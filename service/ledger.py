@@ -7,15 +7,16 @@ meanwhile, it reads again and decides again; a verb that finds nothing left to d
 from __future__ import annotations
 
 import itertools
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.eventtypes import FINAL_TYPES, PROCESSING
 from schemas.states import JobState, Reason, check_job_move
 from service import events, rediskeys
-from service.errors import NotFound
+from service.errors import NotFound, Unreadable
 from service.records import Job, changed, dump_job, load_job
 from service.store import Change, StaleRecord, Store, Word
 
@@ -78,12 +79,25 @@ class Ledger:
 
     def get_all(self, ids: list[str]) -> list[Job | None]:
         """In the order of ``ids``, in one round trip; None where there is none."""
+        return [load_job(int(rev), data) if data else None for rev, data in self._documents(ids)]
 
+    def _documents(self, ids: Sequence[str]) -> list[Any]:
         def ask(pipe: Any) -> None:
             for each in ids:
                 pipe.hmget(rediskeys.job(each), "rev", "doc")
 
-        return [load_job(int(rev), data) if data else None for rev, data in self.store.read(ask)]
+        return self.store.read(ask)
+
+    def find(self, ids: Sequence[str]) -> dict[str, Job | None]:
+        """By their ids; None where there is none. One that cannot be read is left out: it is for itself."""
+        found: dict[str, Job | None] = {}
+        for job_id, (rev, data) in zip(ids, self._documents(ids), strict=True):
+            try:
+                found[job_id] = load_job(int(rev), data) if data else None
+            except Unreadable as error:
+                extra = {"job": job_id, "why": error.detail}
+                logging.getLogger(__name__).warning("job.unreadable", extra=extra)
+        return found
 
     def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
         """A failure by our own word; a submission of unknown outcome may have been billed all the same."""

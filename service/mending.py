@@ -13,12 +13,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from service import rediskeys
 from service.endpoints import Endpoints
+from service.errors import Unreadable
 from service.events import EventLog
 from service.jobs import Jobs
 from service.records import Job
@@ -161,7 +163,8 @@ class Mender:
     def _some_jobs(self) -> int:
         cursor, put, *mute = self.store.run(MEND_JOBS, [self._walks["jobs"].cursor, AT_ONCE, LOOK_UP_MS])
         for job_id in mute:
-            self.jobs.touch(job_id.decode())
+            with suppress(Unreadable):
+                self.jobs.touch(job_id.decode())
         self._walks["jobs"].go_on(cursor)
         return int(put)
 
@@ -205,8 +208,8 @@ class Mender:
     def _some_lists(self) -> int:
         cursor, put, *keys = self.store.run(MEND_LISTS, [self._walks["lists"].cursor, AT_ONCE])
         names = [key.decode() for key in keys]
-        jobs = self.jobs.get_all([_id(name) for name in names if name.startswith(rediskeys.job(""))])
-        calls = [_lists_of(job) for job in jobs if job is not None]
+        jobs = self.jobs.find([_id(name) for name in names if name.startswith(rediskeys.job(""))])
+        calls = [_lists_of(job) for job in jobs.values() if job is not None]
         for name in names:
             if name.startswith(rediskeys.endpoint("")):
                 put += self.endpoints.relist(_id(name))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from schemas.states import FINAL, OPEN_DELIVERY, DeliveryState, JobState, Reason
 from service import versions
-from service.errors import Unavailable
+from service.errors import Unreadable
 
 MOST_LINES, FIRST_LINES = 200, 20
 """Of a job's timeline, and how many of its beginning are kept: it is written anew with each of its moves."""
@@ -409,9 +409,9 @@ def _made(kind: type[_Kept], document: dict[str, Any], **more: Any) -> _Kept:
     return kind(**more, **document, unknown=unknown)
 
 
-def _refused(kind: str, error: Exception) -> Unavailable:
+def _refused(kind: str, error: Exception) -> Unreadable:
     """It stays as it is; a process of the later release will take care of it."""
-    return Unavailable(f"this release cannot read a {kind} that a later one has written ({error})")
+    return Unreadable(f"this release cannot read a {kind} that a later one has written ({error})")
 
 
 def _sparse(record: Job | Endpoint) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from schemas.eventtypes import INTERRUPTED
 from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
-from service.errors import HookreelError, NotFound, Unavailable
+from service.errors import HookreelError, NotFound, Unavailable, Unreadable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
@@ -172,6 +172,10 @@ class Clock:
                 self.service.jobs.wait_again(job_id)
             except NotFound:
                 self._forget(rediskeys.LATER, job_id)
+            except Unreadable as error:
+                logging.getLogger(__name__).warning(
+                    "job.unreadable", extra={"job": job_id, "why": error.detail}
+                )
 
     def sweep_window(self) -> None:
         """Bells that were lost, slots that nobody needs, submissions that cannot be going on any more."""
@@ -248,11 +252,11 @@ class Clock:
         self.service.jobs.let_one_pass()
 
     def _only(self, ids: list[str], state: JobState, zset: str) -> list[str]:
-        found = dict(zip(ids, self.service.jobs.get_all(ids), strict=True)) if ids else {}
+        found = self.service.jobs.find(ids) if ids else {}
         stray = [each for each, job in found.items() if job is None or job.state is not state]
         if stray:
             self.service.store.write(lambda pipe: pipe.zrem(zset, *stray))
-        return [each for each in ids if each not in stray]
+        return [each for each in found if each not in stray]
 
     def _due(self, zset: str, before: int, start: int = 0) -> list[str]:
         (ids,) = self.service.store.read(
@@ -299,7 +303,7 @@ class Clock:
 
     def _prune(self, ids: list[str]) -> int:
         """Of how many something is owed. Each is removed by itself; the answers are waited for once."""
-        found = dict(zip(ids, self.service.jobs.get_all(ids), strict=True))
+        found = self.service.jobs.find(ids)
         for job_id in (each for each, job in found.items() if job is None):
             self._forget(rediskeys.FINAL, job_id)
         jobs = [job for job in found.values() if job is not None]
@@ -308,7 +312,8 @@ class Clock:
             (PRUNE, [rediskeys.job(job.id)], [job.id, job.workspace, job.rev, job.own_endpoint, *job.events])
             for job in jobs
         ]
-        return self.service.store.run_all(calls).count(0) if calls else 0
+        owing = self.service.store.run_all(calls).count(0) if calls else 0
+        return owing + len(ids) - len(found)
 
     def _discard_later(self, jobs: list[Job]) -> None:
         """Noted before the records go: nothing else would know of their copies then."""

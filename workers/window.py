@@ -61,8 +61,8 @@ class Window:
     def _look(self, cursor: bytes) -> tuple[bytes, list[Job]]:
         """Some jobs of the window, without those that the vendor has."""
         following, *rows = self.service.store.run(IN_WINDOW, [cursor, AT_ONCE])
-        found = self.service.jobs.get_all([job_id.decode() for job_id in rows[1::2]])
-        return following, [job for job in found if job is not None]
+        found = self.service.jobs.find([job_id.decode() for job_id in rows[1::2]])
+        return following, [job for job in found.values() if job is not None]
 
     def _see_to(self, job: Job) -> None:
         if job.state is JobState.QUEUED:
