@@ -154,7 +154,8 @@ class Vendor:
                 # What is passed over could be the task that is asked for.
                 _puzzled()
             found += items
-            if len(items) < _PAGE:
+            # A short page is no end: how many a page holds is the vendor's to say.
+            if not items or data.get("total") == len(found):
                 return found
         raise VendorUnavailable("the vendor's list is too long")
 

@@ -37,6 +37,8 @@ class Vendor(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.result: tuple[int, Any] = (404, {"code": 404, "message": "not found"})
         self.listed: list[dict[str, Any]] | None = []
+        self.page_size = 100
+        self.told_of_pages: dict[str, Any] = {}
         self.list_data: Any = None
         """Instead of ``listed``: what is under ``data``."""
         self.gets = 0
@@ -55,12 +57,18 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(*self.server.result)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.server.listed is None:
             self._answer(500, {})
         else:
-            data = self.server.list_data
-            self._answer(200, {"code": 200, "data": {"items": self.server.listed} if data is None else data})
+            self._answer(200, {"code": 200, "data": self._page(asked["page"])})
+
+    def _page(self, number: int) -> Any:
+        if self.server.list_data is not None:
+            return self.server.list_data
+        most = self.server.page_size
+        page = self.server.listed[(number - 1) * most : number * most]
+        return {"items": page, **self.server.told_of_pages}
 
     def _answer(self, status: int, document: Any) -> None:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -233,6 +241,22 @@ def test_a_list_without_any_task_but_ours_shows_that_none_was_made(
     service.inquiry.decide(job.id)
     done = service.jobs.get(job.id)
     assert (done.state, done.reason) == (JobState.FAILED, Reason.NEVER_SUBMITTED)
+
+
+@pytest.mark.parametrize("told", [{}, {"total": 3}, {"total": "3"}])
+def test_a_vendor_may_give_fewer_a_page_than_it_was_asked_for(
+    service: Service, order: Orders, vendor: Vendor, told: dict[str, Any]
+) -> None:
+    processing(service, order())
+    job, _ = uncertain(service, order())
+    vendor.listed = [{"id": UPSTREAM}, {"id": UPSTREAM}, {"id": "b" * 32}]
+    vendor.page_size, vendor.told_of_pages = 2, told
+    service.inquiry.decide(job.id)
+    assert service.jobs.get(job.id).reason is Reason.OUTCOME_UNKNOWN
+    vendor.listed.pop()
+    other, _ = uncertain(service, order())
+    service.inquiry.decide(other.id)
+    assert service.jobs.get(other.id).reason is Reason.NEVER_SUBMITTED
 
 
 def resubmitted(service: Service, order: Order, vendor: Vendor) -> tuple[Job, str, str]:
