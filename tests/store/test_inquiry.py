@@ -67,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.list_data is not None:
             return self.server.list_data
         most = self.server.page_size
-        page = self.server.listed[(number - 1) * most : number * most]
+        listed = self.server.listed or []
+        page = listed[(number - 1) * most : number * most]
         return {"items": page, **self.server.told_of_pages}
 
     def _answer(self, status: int, document: Any) -> None:
