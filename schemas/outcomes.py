@@ -102,6 +102,12 @@ TABLE: tuple[Row, ...] = (
         f"{_NOBODY_KNOWS}: no answer was read",
     ),
     Row(
+        "contradiction",  # an error that names a task: taken at its word, the task could be paid for twice
+        lambda seen, envelope: envelope.upstream_id is not None and _is_error(seen, envelope),
+        Outcome.UNKNOWN,
+        f"{_NOBODY_KNOWS}: its answer is an error that names a task",
+    ),
+    Row(
         "slow_down",
         lambda seen, _: seen.status == _SLOW_DOWN,
         Outcome.REFUSED,
@@ -138,12 +144,6 @@ TABLE: tuple[Row, ...] = (
         "",
     ),
     Row(
-        "contradiction",  # an error that names a task: taken at its word, the task could be paid for twice
-        lambda _, envelope: envelope.upstream_id is not None,
-        Outcome.UNKNOWN,
-        f"{_NOBODY_KNOWS}: its answer is an error that names a task",
-    ),
-    Row(
         "envelope_slow_down",
         lambda _, envelope: envelope.code == _SLOW_DOWN,
         Outcome.REFUSED,
@@ -168,6 +168,10 @@ TABLE: tuple[Row, ...] = (
         f"{_NOBODY_KNOWS}: its answer carries no id",
     ),
 )
+
+
+def _is_error(seen: Observation, envelope: Envelope) -> bool:
+    return _is_4xx(seen.status) or (seen.status in range(200, 300) and envelope.code != FINE)
 
 
 def _is_4xx(code: int | None) -> bool:

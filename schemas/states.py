@@ -65,7 +65,8 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
         JobState.SUBMITTING: frozenset(
             {JobState.QUEUED, JobState.PROCESSING, JobState.UNCERTAIN, JobState.COMPLETED, JobState.FAILED}
         ),
-        JobState.PROCESSING: frozenset({JobState.COMPLETED, JobState.FAILED}),
+        # Uncertain: its second task has failed, and nobody knows of the first.
+        JobState.PROCESSING: frozenset({JobState.UNCERTAIN, JobState.COMPLETED, JobState.FAILED}),
         JobState.UNCERTAIN: frozenset(
             {JobState.QUEUED, JobState.PROCESSING, JobState.COMPLETED, JobState.FAILED}
         ),

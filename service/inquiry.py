@@ -12,12 +12,14 @@ from typing import Any
 from marshmallow import ValidationError
 
 from schemas.predictions import Prediction, read_prediction
-from schemas.states import JobState
+from schemas.states import PRESUMED, JobState
 from service import rediskeys
 from service.errors import Conflict, HookreelError, NotFound, Unavailable, VendorUnavailable
 from service.events import timestamp
 from service.jobs import Jobs
+from service.ledger import is_open
 from service.records import Job
+from service.settling import MOST_RESUBMISSIONS, open_tokens
 from service.store import Store
 from service.vendor import Vendor
 
@@ -27,8 +29,10 @@ SOONEST_LOOK = 120.0
 ENOUGH = 20
 TIMES_P99 = 3.0
 REMEMBERED = 60.0
-MARGIN_MS = 120_000
-"""How far the vendor's clock may be from ours."""
+MARGIN_MS = 600_000
+"""How far the vendor's clock may be from ours: twice as far as its callbacks' signatures bear."""
+LISTED_MS = 6 * 24 * 3600 * 1000
+"""The vendor's list goes back 7 days."""
 
 
 class Patience:
@@ -80,16 +84,20 @@ class Inquiry:
         except HookreelError as error:
             extra = {"job": job.id, "why": error.detail}
             logging.getLogger(__name__).warning("job.look_up_failed", extra=extra)
+            self.jobs.heard_nothing(job.id, answered=not isinstance(error, Unavailable))
             return
         if word.final:
-            self.jobs.settle(job.id, job.submission.token, word)
+            rows = [row for row in job.submissions if row.upstream_id == job.upstream_id]
+            self.jobs.settle(job.id, (rows or [job.submission])[-1].token, word)
+        else:
+            self.jobs.heard_nothing(job.id, answered=True)
 
     def decide(self, job_id: str) -> None:
         """An outcome stayed unknown for too long: by the vendor's list if it says enough, else by policy."""
         job = self.jobs.get(job_id)
-        again = self.on_uncertain == "resubmit"
+        again = self.on_uncertain == "resubmit" and len(job.submissions) <= MOST_RESUBMISSIONS
         if self.surely_not_made(job):
-            self.jobs.not_made(job_id, "the vendor's list", submit=again)
+            self.jobs.not_made(job_id, "the vendor's list", submit=again, of=open_tokens(job))
         elif again:
             self.jobs.resubmit(job_id)
         else:
@@ -101,11 +109,13 @@ class Inquiry:
         The list carries neither input nor webhook: that a task in it is this job's cannot be told, that
         there is none can.
         """
-        row = job.submission
-        if row is None:
+        rows = [row for row in job.submissions if is_open(row)]
+        since = min((row.at for row in rows), default=0)
+        known = any(row.upstream_id for row in rows)
+        if not rows or known or self.jobs.context.clock() - since > LISTED_MS:
             return False
         try:
-            listed = self.vendor.list_predictions(job.model, created_after=timestamp(row.at - MARGIN_MS))
+            listed = self.vendor.list_predictions(job.model, created_after=timestamp(since - MARGIN_MS))
         except HookreelError:
             return False
         ids = [str(each.get("id", "")) for each in listed]
@@ -121,9 +131,10 @@ class Inquiry:
     def resolve(self, job_id: str, upstream_id: str) -> Job:
         """The operator knows the vendor's prediction. Raises `NotFound`, `Conflict`, `Unavailable`."""
         job = self.jobs.get(job_id)
-        if upstream_id in {row.upstream_id for row in job.submissions}:
+        known = upstream_id in {row.upstream_id for row in job.submissions}
+        if known and job.reason not in PRESUMED:
             return job
-        if any(self._is_ours([upstream_id])):
+        if not known and any(self._is_ours([upstream_id])):
             raise Conflict(f"the vendor's prediction {upstream_id} belongs to another job")
         word = self._result(upstream_id)
         if word.model and word.model != job.model:
@@ -143,10 +154,13 @@ class Inquiry:
 
     def _result(self, upstream_id: str) -> Prediction:
         try:
-            return read_prediction(self.vendor.result(upstream_id))
+            word = read_prediction(self.vendor.result(upstream_id))
         except ValidationError as error:
             raise VendorUnavailable("the vendor's answer is no prediction") from error
         except Unavailable:
             raise
         except HookreelError as error:
             raise NotFound(f"the vendor does not tell of {upstream_id}: {error.detail}") from error
+        if word.id != upstream_id:
+            raise VendorUnavailable(f"the vendor's answer is about {word.id}, not {upstream_id}")
+        return word

@@ -17,7 +17,7 @@ from schemas.eventtypes import FINAL_TYPES, PROCESSING
 from schemas.states import JobState, Reason, check_job_move
 from service import events, rediskeys
 from service.errors import NotFound, Unreadable
-from service.records import Job, changed, dump_job, load_job
+from service.records import Job, Submission, changed, dump_job, load_job
 from service.store import Change, StaleRecord, Store, Word
 
 Op = tuple[Word, ...]
@@ -101,7 +101,7 @@ class Ledger:
 
     def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
         """A failure by our own word; a submission of unknown outcome may have been billed all the same."""
-        if any(row.outcome == "unknown" and not row.status for row in job.submissions):
+        if reason is not Reason.EXPIRED and any(map(is_open, job.submissions)):
             reason, message = Reason.OUTCOME_UNKNOWN, MAYBE_BILLED
         failed = changed(moved(job, JobState.FAILED), reason=reason, error=message)
         return self._ended(job, failed.noting(self.context.clock(), f"failed: {reason.value}"))
@@ -191,6 +191,11 @@ class Ledger:
 
 CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
 """What ends a pause of submissions: the vendor has answered for a task."""
+
+
+def is_open(row: Submission) -> bool:
+    """Whether its task may exist, and has not ended as far as is known."""
+    return not row.status and row.outcome in {"open", "accepted", "unknown"}
 
 
 def moved(job: Job, new: JobState) -> Job:

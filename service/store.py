@@ -406,11 +406,14 @@ def _checked(answer: Any) -> Any:
     return answer
 
 
+_NO_WRITES = ("MISCONF", "LOADING", "NOREPLICAS")
+
+
 def _translated(error: RedisError) -> Exception:
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
         return StoreFull("the store is full", retry_after=30)
-    if isinstance(error, (BusyLoadingError, ReadOnlyError)) or text.startswith(("MISCONF", "LOADING")):
+    if isinstance(error, (BusyLoadingError, ReadOnlyError)) or text.startswith(_NO_WRITES):
         return StoreUnavailable("the store does not take writes just now")
     if isinstance(error, LOST):
         return StoreUnavailable("the store cannot be reached")

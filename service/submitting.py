@@ -141,10 +141,11 @@ class Submitting(Ledger):
         delay = int(
             1000 * max(min(2.0 ** min(job.refusals, DOUBLINGS), LONGEST_REFUSAL) * spread, retry_after or 0.0)
         )
-        if now + delay > since + self.context.submit_for * 1000:
+        last = since + int(self.context.submit_for * 1000)
+        if now >= last:
             return self._failed(job, Reason.NEVER_SUBMITTED, f"It could not be submitted in time: {message}")
         queued = changed(job, state=JobState.QUEUED, refusals=job.refusals + 1, refused_since=since)
-        again: tuple[Op, ...] = (("ZADD", rediskeys.LATER, now + delay, job.id),)
+        again: tuple[Op, ...] = (("ZADD", rediskeys.LATER, min(now + delay, last), job.id),)
         if slow:
             again = (self._wait(job), ("slow", self.context.max_in_flight, delay))
         ops = (

@@ -146,6 +146,7 @@ class Vendor:
         Raises VendorUnavailable when the list is longer than this reads, or not wholly understood.
         """
         found: list[dict[str, Any]] = []
+        known: set[str] = set()
         for page in range(1, _MOST_PAGES + 1):
             query = {"page": page, "page_size": _PAGE, "model": model, "created_after": created_after}
             data = _object(self._ask("POST", "/predictions", query).data)
@@ -153,10 +154,14 @@ class Vendor:
             if not isinstance(items, list) or not all(map(_is_task, items)):
                 # What is passed over could be the task that is asked for.
                 _puzzled()
+            known |= {each["id"] for each in items}
             found += items
             # A short page is no end: how many a page holds is the vendor's to say.
-            if not items or data.get("total") == len(found):
+            total = data.get("total")
+            if total == len(known) or (not items and not isinstance(total, int)):
                 return found
+            if not items:
+                _puzzled()
         raise VendorUnavailable("the vendor's list is too long")
 
     def delete(self, ids: list[str]) -> int:
@@ -168,6 +173,16 @@ class Vendor:
     def balance(self) -> float:
         """What is left on the account, in USD."""
         return _number(self._ask("GET", "/balance").data, "balance")
+
+    def answers(self) -> bool:
+        """Whether it answers at all: what it says of the account is of no interest here."""
+        try:
+            self._ask("GET", "/balance")
+        except VendorUnavailable:
+            return False
+        except HookreelError:
+            return True
+        return True
 
     def price(self, model_id: str, inputs: dict[str, Any]) -> float:
         """What one job would cost, in USD."""

@@ -16,6 +16,8 @@ from service.store import Store
 
 REFETCH_AFTER: Final = 60.0
 """Seconds between two questions because of a signature that fails: the secret may have been rotated."""
+PREVIOUS_FOR: Final = 600.0
+"""Seconds for which the secret before a rotation is believed: what it signed may be on its way."""
 ASK_AGAIN: Final = 5.0
 """Seconds between two questions while no secret is known."""
 
@@ -44,7 +46,8 @@ class VendorSecret:
         self.monotonic = monotonic
         self._secret = configured
         self._lock = threading.Lock()
-        self._ask_at = self._refetch_at = float("-inf")
+        self._ask_at = self._refetch_at = self._previous_until = float("-inf")
+        self._previous = ""
 
     def __repr__(self) -> str:
         return f"<VendorSecret {'known' if self.known else 'unknown'}>"
@@ -60,10 +63,17 @@ class VendorSecret:
         try:
             verify_v3(secret, headers, body, self.clock() / 1000)
         except SignatureInvalid:
-            other = self._rotated(secret)
+            other = self._before() or self._rotated(secret)
             if other is None:
                 raise
-            verify_v3(other, headers, body, self.clock() / 1000)
+            try:
+                verify_v3(other, headers, body, self.clock() / 1000)
+            except SignatureInvalid:
+                # The one before did not sign it; there may have been another rotation.
+                last = self._rotated(secret)
+                if last is None or last == other:
+                    raise
+                verify_v3(last, headers, body, self.clock() / 1000)
 
     def current(self) -> str:
         """The secret: from memory, else from the store, else from the vendor. Raises `Unavailable`."""
@@ -76,8 +86,9 @@ class VendorSecret:
 
     def _found(self) -> str | None:
         """In memory, where another thread may have put it meanwhile, or in the store."""
-        if self._secret is not None:
-            return self._secret
+        return self._secret or self._stored()
+
+    def _stored(self) -> str | None:
         (sealed,) = self.store.read(lambda pipe: pipe.hget(rediskeys.VENDOR, "secret"))
         try:
             return self.sealer.open(sealed.decode()) if sealed else None
@@ -96,8 +107,15 @@ class VendorSecret:
                 raise
             raise Unavailable(f"the vendor does not tell its signing secret: {error.detail}") from error
 
+    def _before(self) -> str:
+        """The secret before a rotation that was not long ago, or nothing."""
+        return self._previous if self.monotonic() < self._previous_until else ""
+
     def _rotated(self, failed: str) -> str | None:
-        """Another secret than the one that ``failed``, if there is one now."""
+        """Another secret than the one that ``failed``, if there is one now.
+
+        Raises `Unavailable` when the vendor does not say: the caller, who is the vendor, is to come again.
+        """
         if self.configured is not None:
             return None
         with self._lock:
@@ -105,14 +123,21 @@ class VendorSecret:
             if self._secret == failed and now >= self._refetch_at:
                 self._refetch_at = now + REFETCH_AFTER
                 self._secret = self._asked_again(failed)
+                if self._secret != failed:
+                    self._previous, self._previous_until = failed, now + PREVIOUS_FOR
             return self._secret if self._secret != failed else None
 
     def _asked_again(self, failed: str) -> str:
+        stored = self._stored()
+        if stored not in {None, failed}:
+            # Another process has asked already.
+            return str(stored)
         try:
             fresh = self.fetch()
         except HookreelError as error:
+            self._refetch_at = self.monotonic() + ASK_AGAIN
             logging.getLogger(__name__).warning("vendor_secret.not_told", extra={"detail": error.detail})
-            return failed
+            raise Unavailable("the vendor does not tell whether its signing secret has changed") from error
         return failed if fresh == failed else self._keep(fresh)
 
     def _keep(self, secret: str) -> str:

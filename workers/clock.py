@@ -19,7 +19,7 @@ from schemas.eventtypes import INTERRUPTED
 from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
-from service.errors import HookreelError, NotFound, Unavailable, Unreadable
+from service.errors import HookreelError, NotFound, Unreadable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
@@ -65,7 +65,7 @@ class Clock:
     boottime: Callable[[], float] = boottime
     _asked: dict[tuple[str, str], float] = field(default_factory=dict)
     _next_probe: float = 0.0
-    _probe_wait: float = 0.0
+    _probe_wait: float = PROBE_EVERY
     _next_search: float = 0.0
     _next_recall: float = 0.0
     _next_tidy: float = 0.0
@@ -244,12 +244,8 @@ class Clock:
         self._next_probe = self.monotonic() + self._probe_wait
         # Every probe that fails may have been billed.
         self._probe_wait = min(2 * self._probe_wait, LONGEST_PROBE_WAIT)
-        try:
-            self.service.vendor.balance()
-        except HookreelError as error:
-            if isinstance(error, Unavailable):
-                return
-        self.service.jobs.let_one_pass()
+        if self.service.vendor.answers():
+            self.service.jobs.let_one_pass()
 
     def _only(self, ids: list[str], state: JobState, zset: str) -> list[str]:
         found = self.service.jobs.find(ids) if ids else {}

@@ -7,6 +7,7 @@ takes entries, and only when a thread is free, so that nothing taken waits in me
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.exceptions import DequeueTimeout, StopRequested
@@ -75,6 +76,11 @@ class StoppableQueue(Queue):
             raise StopRequested
         try:
             return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
+        except ResponseError as error:
+            # It is full, or its replica is away: RQ would end the worker.
+            logging.getLogger(__name__).warning("task.not_taken", extra={"why": str(error)[:80]})
+            time.sleep(LOOK_FOR_STOP)
+            raise DequeueTimeout from error
         except Exception as error:
             task, queue = getattr(error, "job_id", None), getattr(error, "queue", None)
             if task is None or queue is None or isinstance(error, RedisError):
@@ -131,15 +137,19 @@ class ThreadedWorker(SimpleWorker):
         """
         if timeout is not None:
             super().heartbeat(timeout, pipeline)
-            return
-        if time.monotonic() < self._next_beat:
-            return
-        self._next_beat = time.monotonic() + BEAT_EVERY
-        beat = self.connection.pipeline() if pipeline is None else pipeline
-        super().heartbeat(pipeline=beat)
-        super().set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, beat)
-        if pipeline is None:
-            beat.execute()
+        elif pipeline is None and time.monotonic() >= self._next_beat:
+            self._next_beat = time.monotonic() + BEAT_EVERY
+            self._beat()
+
+    def _beat(self) -> None:
+        pipeline = self.connection.pipeline()
+        super().heartbeat(pipeline=pipeline)
+        super().set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, pipeline)
+        try:
+            pipeline.execute()
+        except ResponseError as error:
+            # Nobody dies of it: the store takes no writes just now.
+            logging.getLogger(__name__).warning("task.no_beat", extra={"why": str(error)[:80]})
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """Idle is told by the heartbeat: RQ would say so whenever it looks for the next task."""
@@ -217,6 +227,8 @@ def _work(worker: ThreadedWorker) -> None:
 
 def main() -> None:
     """The process: until SIGTERM, then the tasks that run are finished."""
+    # A submission has five seconds from its token to its POST: a name server that is dead must not take them.
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
     service = begin("worker")
     first, *others = make(service)
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -21,7 +21,8 @@ _AT_A_TIME = 1000
 _PATIENCE = 2.0
 """Seconds for a store that is just ending."""
 _TOLD = {
-    "uncertain": "they waited or were being submitted; nothing more is submitted for them by itself",
+    "uncertain": "they waited or were being submitted; nothing more is submitted for them by itself, "
+    "unless HOOKREEL_ON_UNCERTAIN is resubmit",
     "processing": "they are at the vendor, and are looked up as soon as Hookreel runs",
 }
 

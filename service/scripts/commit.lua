@@ -81,7 +81,9 @@ local words = {
       local used = math.min(tonumber(state[1] or limit), redis.call('ZCARD', K.WINDOW) + 1)
       redis.call('HSET', K.VENDOR, 'window', math.max(1, math.floor(used / 2)), 'slowed_at', now)
     end
-    redis.call('HSET', K.VENDOR, 'not_before', now + ms)
+    -- A shorter wait that is asked for later takes nothing back of a longer one.
+    local before = tonumber(redis.call('HGET', K.VENDOR, 'not_before') or '0')
+    redis.call('HSET', K.VENDOR, 'not_before', math.max(before, now + ms))
   end,
   -- An accepted job widens it by one for each whole window of them.
   grow = function(limit)

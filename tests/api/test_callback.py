@@ -136,7 +136,10 @@ def test_another_secrets_signature_is_401(submit, service, client):
         (b"\xff", "is not UTF-8; JSON in UTF-8"),
         (b"[]", "a list is not an object; a JSON object"),
         (b'{"id": "a"}', "status: is required; text of 1 to 64 characters"),
-        (json.dumps(told(outputs="x")).encode(), 'outputs: "x" is not a list; a list of 0 to 10000 items'),
+        (
+            json.dumps(told(outputs=7)).encode(),
+            "outputs: 7 holds neither; a list of at most 10000 URLs or objects",
+        ),
     ],
 )
 def test_a_signed_body_of_the_wrong_shape_is_400(submit, service, vendor, body, told_of):

@@ -8,6 +8,8 @@ import pytest
 
 from service import rediskeys
 from service.api import SECRET as VENDOR_SECRET
+from service.errors import SignatureInvalid, Unavailable, VendorUnavailable
+from service.signing import sign_v3
 from service.vendorsecret import VendorSecret
 from tests.api.conftest import SECRET, client_of, message
 from tests.api.vendorside import Vendor, new_job
@@ -102,3 +104,43 @@ def test_a_secret_that_cannot_be_opened_any_more_is_fetched(fetching):
 def test_nobody_reads_the_secret_from_its_keeper(app):
     assert repr(app.extensions[VENDOR_SECRET]) == "<VendorSecret known>"
     assert isinstance(app.extensions[VENDOR_SECRET], VendorSecret)
+
+
+def asked(service, fetch):
+    made = VendorSecret(service.store, service.sealer, fetch, clock=service.clock)
+    made._keep(SECRET)
+    made._secret = SECRET
+    return made
+
+
+def signed(service, secret):
+    at = service.clock() // 1000
+    signature = sign_v3(secret, "m", at, b"{}")
+    return {"webhook-id": "m", "webhook-timestamp": str(at), "webhook-signature": signature}
+
+
+def test_what_was_signed_before_a_rotation_is_believed_for_a_while(service):
+    secret, now = asked(service, lambda: OTHER), [0.0]
+    secret.monotonic = lambda: now[0]
+    secret.verify(signed(service, OTHER), b"{}")
+    secret.verify(signed(service, SECRET), b"{}")
+    now[0] += 601
+    with pytest.raises(SignatureInvalid):
+        secret.verify(signed(service, SECRET), b"{}")
+
+
+def test_while_the_vendor_does_not_say_it_is_to_come_again(service):
+    def away():
+        raise VendorUnavailable("down")
+
+    with pytest.raises(Unavailable):
+        asked(service, away).verify(signed(service, OTHER), b"{}")
+
+
+def test_what_another_process_has_asked_need_not_be_asked_again(service):
+    def away():
+        raise VendorUnavailable("down")
+
+    secret = asked(service, away)
+    asked(service, lambda: OTHER).verify(signed(service, OTHER), b"{}")
+    secret.verify(signed(service, OTHER), b"{}")

@@ -292,3 +292,40 @@ def test_a_timeline_keeps_its_beginning_and_its_end() -> None:
     assert len(job.timeline) == MOST_LINES
     assert [at for at, _ in job.timeline[:FIRST_LINES]] == list(range(FIRST_LINES))
     assert [at for at, _ in job.timeline[FIRST_LINES:]] == list(range(1000 - MOST_LINES + FIRST_LINES, 1000))
+
+
+class Odd(Balance):
+    """Answers, but not as documented."""
+
+    def do_GET(self) -> None:
+        body = b'{"code": 200, "data": {"credits": "3"}}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_clock_that_was_restarted_during_a_pause_lets_no_more_pass(
+    service: Service, order: Orders, at: Time, clock: Clock
+) -> None:
+    for _ in range(3):
+        job, token = begun(service, order())
+        service.jobs.conclude(job.id, token, UNKNOWN)
+    for _ in range(30):
+        service.acceptance.accept(order())
+    passed = 0
+    with HTTPServer(("127.0.0.1", 0), Odd) as vendor:
+        Thread(target=vendor.serve_forever, args=(0.01,), daemon=True).start()
+        service.settings.__dict__["vendor_base_url"] = f"http://127.0.0.1:{vendor.server_port}"
+        for _ in range(60):
+            clock.probe()
+            for job_id in service.store.client.zrange(rediskeys.WINDOW, 0, -1):
+                admitted = service.jobs.admitted(job_id.decode())
+                assert admitted is not None
+                token = service.token()
+                service.jobs.begin(admitted, token, "worker-1")
+                service.jobs.conclude(admitted.id, token, UNKNOWN)
+                passed += 1
+            at.ahead += 1
+        vendor.shutdown()
+    assert 1 <= passed <= 4

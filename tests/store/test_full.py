@@ -1,19 +1,26 @@
-"""A forwarder and a store that is full for a while."""
+"""A store that takes no writes for a while."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from schemas.states import DeliveryState
+from service.acceptance import Order
 from service.addresses import Policy
+from service.bootstrap import Service
+from service.errors import Unavailable
 from tests.store.crowds import happen, states
 from tests.store.test_forwarder import LOOPBACK, forwarding, subscribe
 from tests.store.test_forwarder import receiver as receiver  # noqa: PLC0414 - a fixture
 from tests.waiting import eventually
+from workers import tasks
 from workers.streams import Streams
+from workers.worker import LOOK_FOR_STOP, StoppableQueue, make
 
 POLICY = Policy(LOOPBACK)
 DELIVERED = {DeliveryState.DELIVERED}
@@ -65,3 +72,30 @@ def test_what_is_in_flight_meanwhile_is_delivered_once(service, receiver, full, 
         full(False)
         assert eventually(lambda: states(service, endpoint, [first, second]) == DELIVERED)
     assert len(receiver.got) == 2
+
+
+@pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])
+def test_a_worker_waits_until_the_store_takes_writes_again(
+    service: Service, order: Callable[..., Order], monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr(StoppableQueue, "stopping", False)
+    monkeypatch.setattr(tasks, "hands", [])
+    monkeypatch.setattr("workers.worker.BEAT_EVERY", 0.0)
+    worker, client = make(service)[0], service.store.client
+    usual = client.config_get(setting)[setting]
+    working = threading.Thread(target=worker.work, kwargs={"logging_level": "ERROR"}, daemon=True)
+    working.start()
+    try:
+        assert eventually(lambda: client.exists(worker.key) == 1)
+        client.config_set(setting, 1)
+        with pytest.raises(Unavailable):
+            service.acceptance.accept(order())
+        working.join(3 * LOOK_FOR_STOP)
+        assert working.is_alive()
+    finally:
+        client.config_set(setting, usual or "0")
+    service.doorbells.ring(["1" * 32])
+    assert eventually(lambda: client.llen("rq:queue:vendor") == 0)
+    StoppableQueue.stop()
+    working.join(5)
+    assert not working.is_alive()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.outcomes import Observation, classify
+from schemas.outcomes import Observation, SubmissionOutcome, classify
 from schemas.predictions import Prediction
 from schemas.states import JobState, Reason
 from service import rediskeys
@@ -19,7 +19,7 @@ from service.bootstrap import Service
 from service.errors import Conflict, NotFound
 from service.inquiry import FIRST_LOOK, SOONEST_LOOK, overdue
 from service.records import Job
-from service.settling import EXPIRES_AFTER_MS
+from service.settling import EXPIRES_AFTER_MS, open_tokens
 
 Orders = Callable[..., Order]
 Words = Callable[..., Prediction]
@@ -28,6 +28,12 @@ ACCEPTED = classify(
     Observation(sent=True, status=200, body=json.dumps({"code": 200, "data": {"id": UPSTREAM}}).encode())
 )
 UNKNOWN = classify(Observation(sent=True, trouble="cut"))
+REFUSED_FOR_GOOD = classify(Observation(sent=True, status=400, body=b"{}"))
+
+
+def accepted(upstream_id: str) -> SubmissionOutcome:
+    body = json.dumps({"code": 200, "data": {"id": upstream_id}}).encode()
+    return classify(Observation(sent=True, status=200, body=body))
 
 
 class Vendor(ThreadingHTTPServer):
@@ -182,7 +188,7 @@ def test_a_job_that_never_ends_is_presumed_failed_and_the_late_word_is_taken(
     service.jobs.context.__dict__["clock"] = lambda: before() + EXPIRES_AFTER_MS + 1
     service.inquiry.look_up(job.id)
     gone = service.jobs.get(job.id)
-    assert (gone.state, gone.reason, vendor.gets) == (JobState.FAILED, Reason.EXPIRED, 0)
+    assert (gone.state, gone.reason, vendor.gets) == (JobState.FAILED, Reason.EXPIRED, 1)
     assert service.store.client.zcard(rediskeys.WINDOW) == 0
     late = service.jobs.settle(job.id, token, word())
     assert (late.state, len(late.events)) == (JobState.COMPLETED, 2)
@@ -219,6 +225,7 @@ def test_an_unknown_outcome_is_presumed_failed_when_there_is_no_list(
         {"items": [{"id": 7}]},
         {"items": [{"id": "\ud800"}]},
         {"predictions": [{"id": "b" * 32}], "total": 1},
+        {"page": 1, "total": 3, "items": []},
         [{"id": "b" * 32}],
     ],
     ids=str,
@@ -244,17 +251,20 @@ def test_a_list_without_any_task_but_ours_shows_that_none_was_made(
     assert (done.state, done.reason) == (JobState.FAILED, Reason.NEVER_SUBMITTED)
 
 
-@pytest.mark.parametrize("told", [{}, {"total": 3}, {"total": "3"}])
+@pytest.mark.parametrize("told", [{}, {"total": 3}])
 def test_a_vendor_may_give_fewer_a_page_than_it_was_asked_for(
     service: Service, order: Orders, vendor: Vendor, told: dict[str, Any]
 ) -> None:
     processing(service, order())
+    second, token = begun(service, order())
+    service.jobs.conclude(second.id, token, accepted("2" * 32))
     job, _ = uncertain(service, order())
-    vendor.listed = [{"id": UPSTREAM}, {"id": UPSTREAM}, {"id": "b" * 32}]
+    vendor.listed = [{"id": UPSTREAM}, {"id": "2" * 32}, {"id": "b" * 32}]
     vendor.page_size, vendor.told_of_pages = 2, told
     service.inquiry.decide(job.id)
     assert service.jobs.get(job.id).reason is Reason.OUTCOME_UNKNOWN
     vendor.listed.pop()
+    vendor.told_of_pages = {"total": 2} if "total" in told else {}
     other, _ = uncertain(service, order())
     service.inquiry.decide(other.id)
     assert service.jobs.get(other.id).reason is Reason.NEVER_SUBMITTED
@@ -299,6 +309,141 @@ def test_the_second_submission_may_fail_first_and_the_first_complete(
     job, first, second = resubmitted(service, order(), vendor)
     assert not service.jobs.settle(job.id, second, word("failed", "2" * 32)).is_final
     assert service.jobs.settle(job.id, first, word(upstream_id="1" * 32)).state is JobState.COMPLETED
+
+
+def test_when_the_second_fails_the_first_is_asked_after_and_no_slot_waits_for_it(
+    service: Service, order: Orders, word: Words, vendor: Vendor
+) -> None:
+    job, first, second = resubmitted(service, order(), vendor)
+    service.jobs.conclude(job.id, second, accepted("2" * 32))
+    doubted = service.jobs.settle(job.id, second, word("failed", "2" * 32))
+    assert doubted.state is JobState.UNCERTAIN
+    assert service.store.client.zcard(rediskeys.WINDOW) == 0
+    service.inquiry.decide(job.id)
+    assert service.jobs.get(job.id).reason is Reason.OUTCOME_UNKNOWN
+    assert service.jobs.settle(job.id, first, word(upstream_id="1" * 32)).state is JobState.COMPLETED
+
+
+def test_when_the_second_fails_before_it_was_answered_the_first_is_looked_up(
+    service: Service, order: Orders, word: Words, vendor: Vendor
+) -> None:
+    job, first, second = resubmitted(service, order(), vendor)
+    service.jobs.conclude(job.id, first, accepted("1" * 32))
+    left = service.jobs.settle(job.id, second, word("failed", "2" * 32))
+    assert (left.state, left.upstream_id) == (JobState.PROCESSING, "1" * 32)
+    service.jobs.conclude(job.id, second, accepted("2" * 32))
+    vendor.shows("completed", id="1" * 32)
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).state is JobState.COMPLETED
+
+
+def test_a_task_that_is_known_keeps_its_job_from_being_never_submitted(
+    service: Service, order: Orders, word: Words, vendor: Vendor
+) -> None:
+    job, first, second = resubmitted(service, order(), vendor)
+    service.jobs.conclude(job.id, first, accepted("1" * 32))
+    failed = service.jobs.conclude(job.id, second, REFUSED_FOR_GOOD)
+    assert (failed.state, failed.reason) == (JobState.FAILED, Reason.OUTCOME_UNKNOWN)
+    assert service.jobs.settle(job.id, first, word(upstream_id="1" * 32)).state is JobState.COMPLETED
+
+
+def test_a_verdict_about_one_submission_is_none_about_the_next(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    job, _ = uncertain(service, order())
+    judged = open_tokens(service.jobs.get(job.id))
+    service.inquiry.dismiss(job.id)
+    admitted = service.jobs.admitted(job.id)
+    assert admitted is not None
+    second = service.token()
+    service.jobs.begin(admitted, second, "worker-1")
+    service.jobs.conclude(job.id, second, UNKNOWN)
+    service.jobs.not_made(job.id, "the vendor's list", submit=False, of=judged)
+    assert service.jobs.get(job.id).state is JobState.UNCERTAIN
+
+
+def test_an_empty_list_leads_to_no_more_submissions_than_one_again(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    service.settings.__dict__["on_uncertain"] = "resubmit"
+    job, _ = uncertain(service, order())
+    for _ in range(3):
+        service.inquiry.decide(job.id)
+        admitted = service.jobs.admitted(job.id)
+        if admitted is None:
+            break
+        token = service.token()
+        assert service.jobs.begin(admitted, token, "worker-1") is not None
+        service.jobs.conclude(job.id, token, UNKNOWN)
+    done = service.jobs.get(job.id)
+    assert (done.is_final, len(done.submissions)) == (True, 2)
+
+
+@pytest.mark.parametrize("days", [1, 6])
+def test_a_list_that_may_not_go_back_so_far_shows_nothing(
+    service: Service, order: Orders, vendor: Vendor, days: int
+) -> None:
+    job, _ = uncertain(service, order())
+    before = service.clock
+    service.jobs.context.__dict__["clock"] = lambda: before() + days * 86_400_000 + 1
+    service.inquiry.decide(job.id)
+    found = service.jobs.get(job.id).reason
+    assert found is (Reason.NEVER_SUBMITTED if days == 1 else Reason.OUTCOME_UNKNOWN)
+
+
+def test_a_film_that_was_finished_while_we_were_away_for_days_is_fetched(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    job, _ = processing(service, order())
+    vendor.shows("completed")
+    before = service.clock
+    service.jobs.context.__dict__["clock"] = lambda: before() + 3 * EXPIRES_AFTER_MS
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).state is JobState.COMPLETED
+
+
+def test_a_look_that_nobody_answered_does_not_end_a_job_alone(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    job, _ = processing(service, order())
+    vendor.result = (503, {})
+    before = service.clock
+    service.jobs.context.__dict__["clock"] = lambda: before() + EXPIRES_AFTER_MS + 1
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).state is JobState.PROCESSING
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).reason is Reason.EXPIRED
+
+
+def test_the_operator_may_have_an_expired_one_looked_up_again(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    job, _ = processing(service, order())
+    before = service.clock
+    service.jobs.context.__dict__["clock"] = lambda: before() + EXPIRES_AFTER_MS + 1
+    service.inquiry.look_up(job.id)
+    vendor.shows("completed")
+    assert service.inquiry.resolve(job.id, UPSTREAM).state is JobState.COMPLETED
+
+
+def test_one_prediction_is_not_resolved_for_two_jobs(service: Service, order: Orders, vendor: Vendor) -> None:
+    (one, _), (other, _) = uncertain(service, order()), uncertain(service, order())
+    vendor.shows("completed")
+    service.inquiry.resolve(one.id, UPSTREAM)
+    with pytest.raises(Conflict):
+        service.inquiry.resolve(other.id, UPSTREAM)
+
+
+def test_a_task_that_failed_and_completes_after_all_is_kept_and_counted(
+    service: Service, order: Orders, word: Words
+) -> None:
+    job, token = begun(service, order())
+    service.jobs.settle(job.id, token, word("failed"))
+    for _ in range(2):
+        late = service.jobs.settle(job.id, token, word())
+        assert (late.state, len(late.events)) == (JobState.FAILED, 1)
+    assert ["kept aside" in what for _, what in late.timeline].count(True) == 1
+    assert service.store.client.hget(rediskeys.VENDOR, "duplicates") == b"1"
 
 
 def test_a_job_waiting_for_its_second_submission_takes_the_word_of_the_first(
@@ -353,3 +498,20 @@ def test_a_job_is_overdue_after_thrice_what_nearly_all_past_jobs_took() -> None:
     assert overdue([1000] * 50) == SOONEST_LOOK
     assert overdue([100_000] * 99 + [200_000]) == 300.0
     assert overdue([100_000] * 98 + [200_000] * 2) == 600.0
+
+
+def test_an_answer_about_another_prediction_is_none(service: Service, order: Orders, vendor: Vendor) -> None:
+    job, _ = processing(service, order())
+    vendor.shows("completed", id="c" * 32)
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).state is JobState.PROCESSING
+
+
+def test_a_list_that_shows_the_same_page_again_and_again_shows_nothing(
+    service: Service, order: Orders, vendor: Vendor
+) -> None:
+    processing(service, order())
+    job, _ = uncertain(service, order())
+    vendor.list_data = {"page_size": 1, "total": 2, "items": [{"id": UPSTREAM}]}
+    service.inquiry.decide(job.id)
+    assert service.jobs.get(job.id).reason is Reason.OUTCOME_UNKNOWN

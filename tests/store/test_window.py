@@ -116,3 +116,26 @@ def test_workspaces_are_let_in_by_turns(service: Service, order: Orders) -> None
     service.jobs.give_up_on(second, "done")
     third = window(service)[0]
     assert {second, third} == {mine[0].id, theirs.id}
+
+
+def test_a_wait_that_is_longer_than_a_job_may_be_tried_fails_no_job(service: Service, order: Orders) -> None:
+    service.jobs.context.__dict__["max_in_flight"] = 2
+    jobs = [service.acceptance.accept(order()) for _ in range(10)]
+    slow = classify(Observation(sent=True, status=429, body=b"{}", retry_after=4000.0))
+    posts = 0
+    while admitted := next(filter(None, map(service.jobs.admitted, window(service))), None):
+        service.jobs.conclude(admitted.id, begun(service, admitted), slow)
+        posts += 1
+    assert posts <= 2
+    assert {service.jobs.get(job.id).state for job in jobs} == {JobState.QUEUED}
+
+
+def test_a_shorter_wait_takes_nothing_back_of_a_longer_one(service: Service, order: Orders) -> None:
+    jobs = [service.acceptance.accept(order()) for _ in range(2)]
+    tokens = [begun(service, job) for job in jobs]
+    waits = []
+    for job, token, seconds in zip(jobs, tokens, (60.0, None), strict=True):
+        slow = classify(Observation(sent=True, status=429, body=b"{}", retry_after=seconds))
+        service.jobs.conclude(job.id, token, slow)
+        waits.append(int(service.store.client.hget(rediskeys.VENDOR, "not_before") or 0))
+    assert waits[1] >= waits[0]
