@@ -186,13 +186,13 @@ def by_forwarders(points: Points) -> Iterator[str]:
 
 def legend() -> Iterator[str]:
     """Whose mark is whose."""
-    x = 64.0
+    x = 24.0
     for who, colour in COLOURS.items():
         yield dot(x, 24, colour)
         yield text(x + 11, 28, who)
         x += 34 + 6.6 * len(who)
     yield diamond(x, 24)
-    yield text(x + 12, 28, f"p95 published by the makers: {', '.join(PUBLISHED)}")
+    yield text(x + 12, 28, f"p95 as published: {', '.join(PUBLISHED)}")
 
 
 def foot(machine: dict[str, Any]) -> Iterator[str]:
