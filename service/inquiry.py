@@ -77,7 +77,8 @@ class Inquiry:
     def look_up(self, job_id: str) -> None:
         """One GET for a job whose callback is overdue; the next is due later, whatever comes of this."""
         job = self.jobs.begin_look(job_id)
-        if job is None or job.submission is None:
+        row = None if job is None else job.submission_of(job.upstream_id)
+        if job is None or row is None:
             return
         try:
             word = self._result(job.upstream_id)
@@ -87,8 +88,7 @@ class Inquiry:
             self.jobs.heard_nothing(job.id, answered=not isinstance(error, Unavailable))
             return
         if word.final:
-            rows = [row for row in job.submissions if row.upstream_id == job.upstream_id]
-            self.jobs.settle(job.id, (rows or [job.submission])[-1].token, word)
+            self.jobs.settle(job.id, row.token, word)
         else:
             self.jobs.heard_nothing(job.id, answered=True)
 

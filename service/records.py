@@ -165,6 +165,11 @@ class Job:
         """The submission of ``token``."""
         return next((each for each in self.submissions if each.token == token), None)
 
+    def submission_of(self, upstream_id: str) -> Submission | None:
+        """The submission that became this task of the vendor's; the last one where that is not known."""
+        known = (each for each in self.submissions if each.upstream_id == upstream_id)
+        return next(known, self.submission)
+
     def noting(self, at: int, what: str, **changes: Any) -> Job:
         """A copy with ``changes`` and one more line on the timeline: its beginning and its end are kept."""
         lines = (*self.timeline, (at, what))

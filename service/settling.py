@@ -187,7 +187,7 @@ class Settling(Ledger):
         """
 
         def decide(job: Job) -> Decision | None:
-            row = job.submission
+            row = job.submission_of(word.id)
             in_question = job.state is JobState.UNCERTAIN or job.reason in PRESUMED
             if row is None or not in_question:
                 raise Conflict(

@@ -426,6 +426,22 @@ def test_the_operator_may_have_an_expired_one_looked_up_again(
     assert service.inquiry.resolve(job.id, UPSTREAM).state is JobState.COMPLETED
 
 
+def test_what_the_operator_has_looked_up_again_is_the_word_of_its_own_submission(
+    service: Service, order: Orders, word: Words, vendor: Vendor
+) -> None:
+    job, first, second = resubmitted(service, order(), vendor)
+    service.jobs.conclude(job.id, first, accepted(UPSTREAM))
+    service.jobs.settle(job.id, second, word("failed", "2" * 32))
+    before = service.clock
+    service.jobs.context.__dict__["clock"] = lambda: before() + EXPIRES_AFTER_MS + 1
+    service.inquiry.look_up(job.id)
+    assert service.jobs.get(job.id).reason is Reason.EXPIRED
+    vendor.shows("completed")
+    done = service.inquiry.resolve(job.id, UPSTREAM)
+    assert [row.upstream_id for row in done.submissions] == [UPSTREAM, "2" * 32]
+    assert done.state is JobState.COMPLETED
+
+
 def test_one_prediction_is_not_resolved_for_two_jobs(service: Service, order: Orders, vendor: Vendor) -> None:
     (one, _), (other, _) = uncertain(service, order()), uncertain(service, order())
     vendor.shows("completed")
