@@ -50,18 +50,35 @@ class NoQuery(Strict):
     }
 
 
-class StreamQuery(Strict):
-    """``GET /v1/stream``, for a client of EventSource's kind that cannot set headers."""
-
-    last_event_id = Text(
+def _last_event_id(name: str, description: str) -> Text:
+    return Text(
         least=1,
         most=128,
         pattern=UPSTREAM_ID,
         allowed="an event's id",
-        data_key="lastEventId",
+        data_key=name,
         load_default=None,
-        metadata={"description": "As `Last-Event-ID`, which counts where both are given."},
+        metadata={"description": description},
     )
+
+
+class StreamHeaders(Strict):
+    """The one header of ``GET /v1/stream`` that is read."""
+
+    class Meta:
+        """Any other header is somebody else's."""
+
+        unknown = EXCLUDE
+
+    last_event_id = _last_event_id(
+        "Last-Event-ID", "The event after which to begin; set by EventSource when it comes again."
+    )
+
+
+class StreamQuery(Strict):
+    """The same for a client of EventSource's kind that cannot set headers."""
+
+    last_event_id = _last_event_id("lastEventId", "As `Last-Event-ID`, which counts where both are given.")
 
 
 class DeliveriesQuery(PageQuery):

@@ -13,7 +13,7 @@ from schemas.eventtypes import ARCHIVED
 from schemas.states import JobState
 from service import rediskeys
 from service.errors import NotFound, Unreadable
-from service.ledger import Decision, Ledger, Op
+from service.ledger import Decision, Ledger, Op, tell_unreadable
 from service.records import File, Job
 
 KEPT_BY_THE_VENDOR_MS = 7 * 24 * 3600 * 1000
@@ -113,8 +113,7 @@ class Archiving(Ledger):
         except NotFound:
             self.forget_copy(job_id)
         except Unreadable as error:
-            extra = {"job": job_id, "why": error.detail}
-            logging.getLogger(__name__).warning("job.unreadable", extra=extra)
+            tell_unreadable(job_id, error)
 
     def forget_copy(self, job_id: str) -> None:
         """The record was pruned while its outputs were copied."""

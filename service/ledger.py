@@ -95,8 +95,7 @@ class Ledger:
             try:
                 found[job_id] = load_job(int(rev), data) if data else None
             except Unreadable as error:
-                extra = {"job": job_id, "why": error.detail}
-                logging.getLogger(__name__).warning("job.unreadable", extra=extra)
+                tell_unreadable(job_id, error)
         return found
 
     def _failed(self, job: Job, reason: Reason, message: str) -> Decision:
@@ -191,6 +190,11 @@ class Ledger:
 
 CALM: tuple[Op, ...] = (("HSET", rediskeys.VENDOR, "unknowns", 0), ("HDEL", rediskeys.VENDOR, "probe"))
 """What ends a pause of submissions: the vendor has answered for a task."""
+
+
+def tell_unreadable(job_id: str, error: Unreadable) -> None:
+    """To the log: the job is left as it is, and nobody waits for it."""
+    logging.getLogger(__name__).warning("job.unreadable", extra={"job": job_id, "why": error.detail})
 
 
 def is_open(row: Submission) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from service import rediskeys
@@ -59,21 +59,26 @@ class VendorSecret:
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> None:
         """Raise `SignatureInvalid` unless the vendor signed these bytes, `Unavailable` when nobody knows."""
-        secret = self.current()
-        try:
-            verify_v3(secret, headers, body, self.clock() / 1000)
-        except SignatureInvalid:
-            other = self._before() or self._rotated(secret)
-            if other is None:
-                raise
+        refused: SignatureInvalid | None = None
+        for secret in self._believed():
             try:
-                verify_v3(other, headers, body, self.clock() / 1000)
-            except SignatureInvalid:
-                # The one before did not sign it; there may have been another rotation.
-                last = self._rotated(secret)
-                if last is None or last == other:
-                    raise
-                verify_v3(last, headers, body, self.clock() / 1000)
+                verify_v3(secret, headers, body, self.clock() / 1000)
+            except SignatureInvalid as error:
+                refused = error
+            else:
+                return
+        if refused is not None:
+            raise refused
+
+    def _believed(self) -> Iterator[str]:
+        """The secret, the one before it, and last, by asking the vendor, the one after it."""
+        current = self.current()
+        yield current
+        if self.monotonic() < self._previous_until:
+            yield self._previous
+        rotated = self._rotated(current)
+        if rotated is not None:
+            yield rotated
 
     def current(self) -> str:
         """The secret: from memory, else from the store, else from the vendor. Raises `Unavailable`."""
@@ -106,10 +111,6 @@ class VendorSecret:
             if isinstance(error, Unavailable):
                 raise
             raise Unavailable(f"the vendor does not tell its signing secret: {error.detail}") from error
-
-    def _before(self) -> str:
-        """The secret before a rotation that was not long ago, or nothing."""
-        return self._previous if self.monotonic() < self._previous_until else ""
 
     def _rotated(self, failed: str) -> str | None:
         """Another secret than the one that ``failed``, if there is one now.

@@ -20,6 +20,7 @@ from schemas.states import JobState
 from service import rediskeys
 from service.bootstrap import Service, begin, boottime
 from service.errors import HookreelError, NotFound, Unreadable
+from service.ledger import tell_unreadable
 from service.presence import Watch
 from service.queue import ARCHIVE, DECIDE, DISCARD, LOOK_UP
 from service.records import Attempt, Job
@@ -173,9 +174,7 @@ class Clock:
             except NotFound:
                 self._forget(rediskeys.LATER, job_id)
             except Unreadable as error:
-                logging.getLogger(__name__).warning(
-                    "job.unreadable", extra={"job": job_id, "why": error.detail}
-                )
+                tell_unreadable(job_id, error)
 
     def sweep_window(self) -> None:
         """Bells that were lost, slots that nobody needs, submissions that cannot be going on any more."""

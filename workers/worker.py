@@ -77,7 +77,7 @@ class StoppableQueue(Queue):
         try:
             return super().dequeue_any(queues, timeout and min(timeout, LOOK_FOR_STOP), *args, **kwargs)
         except ResponseError as error:
-            # It is full, or its replica is away: RQ would end the worker.
+            # It is full, or its replica is away, and tells nobody when that is over: RQ would end the worker.
             logging.getLogger(__name__).warning("task.not_taken", extra={"why": str(error)[:80]})
             time.sleep(LOOK_FOR_STOP)
             raise DequeueTimeout from error
@@ -109,9 +109,9 @@ class ThreadedWorker(SimpleWorker):
     death_penalty_class = NoDeathPenalty
 
     def __init__(self, *args: Any, concurrency: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._running: set[str] = set()
         self._next_beat = 0.0
-        super().__init__(*args, **kwargs)
         self._free = threading.Semaphore(concurrency)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="task")
 

@@ -502,6 +502,14 @@ def fan_out(service: Service) -> None:
     service.store.client.delete(rediskeys.OPEN_EVENTS)
 
 
+def archived(service: Service, origin: Origin) -> tuple[Service, Job, Archivist]:
+    service.apikeys.create("default")
+    job, copier = completed(service, origin.film()), archivist(service)
+    copier.archive(job.id)
+    fan_out(service)
+    return service, job, copier
+
+
 @pytest.mark.parametrize(
     ("retention", "days", "kept"),
     [("", 8, False), ("864000", 8, True), ("864000", 11, False), ("forever", 400, True)],
@@ -509,11 +517,7 @@ def fan_out(service: Service) -> None:
 def test_copies_are_kept_as_long_as_the_setting_says(
     build, origin: Origin, folder: Path, at: Time, retention: str, days: int, kept: bool
 ) -> None:
-    service = build(HOOKREEL_ARCHIVE_RETENTION=retention)
-    service.apikeys.create("default")
-    job, copier = completed(service, origin.film()), archivist(service)
-    copier.archive(job.id)
-    fan_out(service)
+    service, job, copier = archived(build(HOOKREEL_ARCHIVE_RETENTION=retention), origin)
     clock = Clock(service, None, at.monotonic)  # type: ignore[arg-type] # nobody's beat is asked for
     at.ahead += days * 86_400
     clock.prune()
@@ -539,11 +543,7 @@ def test_copies_that_nobody_wants_any_more_do_not_wait_for_those_still_to_be_mad
 def test_copies_of_a_deleted_prediction_go_however_long_others_are_kept(
     build, origin: Origin, folder: Path, at: Time, retention: str
 ) -> None:
-    service = build(HOOKREEL_ARCHIVE_RETENTION=retention)
-    service.apikeys.create("default")
-    job, copier = completed(service, origin.film()), archivist(service)
-    copier.archive(job.id)
-    fan_out(service)
+    service, job, copier = archived(build(HOOKREEL_ARCHIVE_RETENTION=retention), origin)
     delete(service, job)
     service.store.client.delete(rediskeys.DISCARD)
     Clock(service, None, at.monotonic).prune()  # type: ignore[arg-type] # nobody's beat is asked for

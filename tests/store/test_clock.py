@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_network
 from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -232,8 +233,10 @@ def test_a_final_job_is_pruned_after_the_retention_unless_something_is_owed(
 
 
 class Balance(BaseHTTPRequestHandler):
+    data: ClassVar[dict[str, Any]] = {"balance": 1.0}
+
     def do_GET(self) -> None:
-        body = json.dumps({"code": 200, "message": "success", "data": {"balance": 1.0}}).encode()
+        body = json.dumps({"code": 200, "message": "success", "data": self.data}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -297,12 +300,7 @@ def test_a_timeline_keeps_its_beginning_and_its_end() -> None:
 class Odd(Balance):
     """Answers, but not as documented."""
 
-    def do_GET(self) -> None:
-        body = b'{"code": 200, "data": {"credits": "3"}}'
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    data: ClassVar[dict[str, Any]] = {"credits": "3"}
 
 
 def test_a_clock_that_was_restarted_during_a_pause_lets_no_more_pass(

@@ -12,11 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flask import Flask, Response, current_app
-from marshmallow import EXCLUDE
 
-from schemas.fields import Strict, Text
-from schemas.predictions import UPSTREAM_ID
-from schemas.queries import StreamQuery
+from schemas.queries import StreamHeaders, StreamQuery
 from service.api.v1.resource import Resource, caller, here, lists, presented
 from service.apikeys import ApiKeys
 from service.errors import HookreelError, Unavailable
@@ -31,25 +28,6 @@ RETRY_AFTER: Final = 5
 SLOTS: Final = "hookreel-stream-slots"
 
 stream = Resource("stream", "Events as they happen.")
-
-
-class StreamHeaders(Strict):
-    """The one header that is read."""
-
-    class Meta:
-        """Any other header is somebody else's."""
-
-        unknown = EXCLUDE
-
-    last_event_id = Text(
-        least=1,
-        most=128,
-        pattern=UPSTREAM_ID,
-        allowed="an event's id",
-        data_key="Last-Event-ID",
-        load_default=None,
-        metadata={"description": "The event after which to begin; set by EventSource when it comes again."},
-    )
 
 
 class Slots:
